@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Why something could not be done, as one line for a person.
+ *
+ * Owns: struct err and the exit codes of the program.  Used by the control
+ * thread and the command line; data threads never write one.
+ */
+#ifndef NBD_ERR_H
+#define NBD_ERR_H
+
+/* Exit codes of every subcommand; scripts rely on them. */
+enum {
+	EXIT_OK = 0,
+	X_FAILURE = 1,		/* anything that has no code of its own */
+	X_USAGE = 2,		/* command line, URI or configuration is wrong */
+	X_NOT_FOUND = 3,	/* no such device, not attached */
+	X_PERMISSION = 4,	/* this user may not do that */
+	X_BUSY = 5,		/* device in use, or exists already */
+	X_UNREACHABLE = 6,	/* no connection, no answer, not in time */
+	X_REFUSED = 7,		/* the server said no, or is not one we can use */
+	X_TLS = 8,		/* encryption or authentication */
+	X_KERNEL = 9,		/* this kernel lacks a feature */
+};
+
+struct err {
+	int exit_code;		/* X_FAILURE …; 0 while nothing has failed */
+	int error;		/* errno value, never negative */
+	char text[512];		/* one line: cause and remedy, no newline */
+};
+
+/*
+ * Says what failed.  A text that is too long is cut.  What a server or file
+ * supplied goes through text_escape() first (common/text.h).
+ * `err` may be NULL for callers that need only the number.
+ * Returns -error.
+ */
+int err_set(struct err *err, int exit_code, int error, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Back to "nothing has failed". */
+void err_clear(struct err *err);
+
+#endif

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* io_uring for one data thread; the thread that made it. */
+#include <errno.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/ring.h"
+
+int ring_init(struct ring *ring)
+{
+	/*
+	 * SINGLE_ISSUER and DEFER_TASKRUN: completions run in our own
+	 * io_uring_enter and nowhere else. SUBMIT_ALL: a refused entry does not
+	 * hold back those behind it. The completion queue can hold everything
+	 * that can be in flight, so it never overflows into allocated memory.
+	 */
+	struct io_uring_params p = {
+		.flags = IORING_SETUP_SINGLE_ISSUER |
+			 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+			 IORING_SETUP_CQSIZE,
+		.cq_entries = 4 * RING_ENTRIES,
+	};
+	int none[RING_FILES];
+	int ret;
+
+	*ring = (struct ring){ 0 };
+	ret = io_uring_queue_init_params(RING_ENTRIES, &ring->uring, &p);
+	if (ret < 0)
+		return ret;
+	memset(none, 0xff, sizeof(none));
+	ret = io_uring_register_files(&ring->uring, none, RING_FILES);
+	if (ret < 0)
+		io_uring_queue_exit(&ring->uring);
+	return ret < 0 ? ret : 0;
+}
+
+void ring_fini(struct ring *ring)
+{
+	io_uring_queue_exit(&ring->uring);
+}
+
+int ring_set_file(struct ring *ring, enum ring_file file, int fd)
+{
+	int ret = io_uring_register_files_update(&ring->uring, file, &fd, 1);
+
+	return ret < 0 ? ret : 0;
+}
+
+static struct io_uring_sqe *take_sqe(struct ring *ring, struct ring_op *op)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	if (!sqe) { /* full: hand over what there is */
+		io_uring_submit(&ring->uring);
+		sqe = io_uring_get_sqe(&ring->uring);
+	}
+	CHECK(sqe);
+	CHECK(!op->pending);
+	op->pending = true;
+	ring->pending_count++;
+	return sqe;
+}
+
+/* After the prep function, which overwrites both fields. */
+static void finish_sqe(struct io_uring_sqe *sqe, struct ring_op *op)
+{
+	sqe->flags |= IOSQE_FIXED_FILE;
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_receive(struct ring *ring, struct ring_op *op, enum ring_file file,
+		  void *to, size_t bytes, int message_flags)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	io_uring_prep_recv(sqe, (int)file, to, bytes, message_flags);
+	finish_sqe(sqe, op);
+}
+
+void ring_receive_provided(struct ring *ring, struct ring_op *op,
+			   enum ring_file file, const struct rxring *rx)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	io_uring_prep_recv(sqe, (int)file, NULL, rx->buffer_bytes, 0);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = rx->group;
+	finish_sqe(sqe, op);
+}
+
+void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
+	       const struct msghdr *message)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	io_uring_prep_sendmsg(sqe, (int)file, message, MSG_NOSIGNAL);
+	finish_sqe(sqe, op);
+}
+
+void ring_read(struct ring *ring, struct ring_op *op, enum ring_file file,
+	       void *to, size_t bytes)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	io_uring_prep_read(sqe, (int)file, to, (unsigned int)bytes, 0);
+	finish_sqe(sqe, op);
+}
+
+void ring_write(struct ring *ring, struct ring_op *op, enum ring_file file,
+		const void *from, size_t bytes)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	io_uring_prep_write(sqe, (int)file, from, (unsigned int)bytes, 0);
+	finish_sqe(sqe, op);
+}
+
+int ring_wait(struct ring *ring, uint32_t timeout_ms)
+{
+	struct __kernel_timespec limit = {
+		.tv_sec = timeout_ms / 1000,
+		.tv_nsec = (long long)(timeout_ms % 1000) * 1000000,
+	};
+	struct io_uring_cqe *cqe;
+	uint32_t head;
+	int ret;
+
+	ret = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &limit,
+					       NULL);
+	if (ret < 0 && ret != -ETIME && ret != -EINTR && ret != -EAGAIN &&
+	    ret != -EBUSY)
+		return ret;
+	io_uring_for_each_cqe(&ring->uring, head, cqe) {
+		struct ring_op *op = io_uring_cqe_get_data(cqe);
+		int res = cqe->res;
+		uint32_t flags = cqe->flags;
+
+		/* Before the call: it may start the same operation anew. */
+		io_uring_cq_advance(&ring->uring, 1);
+		CHECK(op->pending);
+		op->pending = false;
+		ring->pending_count--;
+		op->on_done(op, res, flags);
+	}
+	return 0;
+}
+
+static void on_warm(struct ring_op *op, int res, uint32_t flags)
+{
+	(void)op;
+	(void)res;
+	(void)flags;
+}
+
+int ring_warm_up(struct ring *ring)
+{
+	struct ring_op ops[RING_ENTRIES / 2];
+	int ret = 0;
+
+	/*
+	 * A whole batch of requests at once fills the request cache. One in the
+	 * background makes the bounded worker, which then stays (KERNEL.md 4).
+	 * Our socket operations are all pollable, so no other worker is needed.
+	 */
+	for (size_t i = 0; i < RING_ENTRIES / 2; i++) {
+		struct io_uring_sqe *sqe;
+
+		ops[i] = (struct ring_op){ .on_done = on_warm };
+		sqe = take_sqe(ring, &ops[i]);
+		io_uring_prep_nop(sqe);
+		if (i == 0)
+			sqe->flags |= IOSQE_ASYNC;
+		io_uring_sqe_set_data(sqe, &ops[i]);
+	}
+	while (ring->pending_count && !ret)
+		ret = ring_wait(ring, 1000);
+	return ret;
+}
+
+size_t rxring_bytes(uint32_t count, uint32_t buffer_bytes)
+{
+	/* The entries take a page of their own: they must be page aligned. */
+	return 4096 + (size_t)count * buffer_bytes;
+}
+
+int rxring_open(struct rxring *rx, struct ring *ring, uint16_t group,
+		uint32_t count, uint32_t buffer_bytes, void *memory)
+{
+	struct io_uring_buf_reg reg = {
+		.ring_addr = (uintptr_t)memory,
+		.ring_entries = count,
+		.bgid = group,
+	};
+	int ret;
+
+	CHECK(count && (count & (count - 1)) == 0);
+	CHECK(count * sizeof(struct io_uring_buf) <= 4096);
+	ret = io_uring_register_buf_ring(&ring->uring, &reg, 0);
+	if (ret < 0)
+		return ret;
+	*rx = (struct rxring){
+		.entries = memory,
+		.memory = (uint8_t *)memory + 4096,
+		.buffer_bytes = buffer_bytes,
+		.count = count,
+		.group = group,
+	};
+	io_uring_buf_ring_init(rx->entries);
+	for (uint32_t i = 0; i < count; i++)
+		rxring_give(rx, (uint16_t)i);
+	return 0;
+}
+
+uint8_t *rxring_buffer(const struct rxring *rx, uint16_t id)
+{
+	CHECK(id < rx->count);
+	return rx->memory + (size_t)id * rx->buffer_bytes;
+}
+
+void rxring_give(struct rxring *rx, uint16_t id)
+{
+	io_uring_buf_ring_add(rx->entries, rxring_buffer(rx, id),
+			      rx->buffer_bytes, id,
+			      io_uring_buf_ring_mask(rx->count), 0);
+	io_uring_buf_ring_advance(rx->entries, 1);
+}

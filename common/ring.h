@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The io_uring of a data thread, reduced to what the data path does. All
+ * descriptors are registered files, named by a small number. One struct
+ * ring_op stands for one operation in the kernel: its owner keeps it, and with
+ * it the memory that the operation uses, until on_done has been called.
+ *
+ * Also here, because they are one mechanism in the kernel: the provided
+ * buffers, a set of equal buffers of which a receive takes one when data is
+ * there, not before.
+ */
+#ifndef NBD_RING_H
+#define NBD_RING_H
+
+#include <liburing.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* Registered files of a data thread. */
+enum ring_file {
+	RING_FRONT,
+	RING_LINK,
+	RING_MAIL, /* eventfd: the control thread has a message */
+	RING_NEWS, /* eventfd: so have we */
+	RING_FILES,
+};
+
+#define RING_ENTRIES 64u
+
+struct ring_op {
+	/* res as in the CQE; flags too. May start new operations. */
+	void (*on_done)(struct ring_op *op, int res, uint32_t flags);
+	bool pending;
+};
+
+struct ring {
+	struct io_uring uring;
+	uint32_t pending_count; /* operations in the kernel */
+};
+
+/* Provided buffers; group number, size and count are fixed. */
+struct rxring {
+	struct io_uring_buf_ring *entries;
+	uint8_t *memory;
+	uint32_t buffer_bytes;
+	uint32_t count; /* a power of two */
+	uint16_t group;
+};
+
+/*
+ * On the thread that will use it (the kernel takes submissions from no other).
+ * 0 or -errno. fini ends what is pending without calling on_done.
+ */
+int ring_init(struct ring *ring);
+void ring_fini(struct ring *ring);
+
+/*
+ * Makes the kernel build what it builds at first use: a worker of each kind
+ * and the caches of requests. 0 or -errno.
+ */
+int ring_warm_up(struct ring *ring);
+
+/* fd -1 empties the place. 0 or -errno. */
+int ring_set_file(struct ring *ring, enum ring_file file, int fd);
+
+/*
+ * Starts an operation; op->on_done says how it ended. The kernel is entered in
+ * ring_wait() only, so any number of operations costs one system call.
+ */
+void ring_receive(struct ring *ring, struct ring_op *op, enum ring_file file,
+		  void *to, size_t bytes, int message_flags);
+void ring_receive_provided(struct ring *ring, struct ring_op *op,
+			   enum ring_file file, const struct rxring *rx);
+void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
+	       const struct msghdr *message);
+void ring_read(struct ring *ring, struct ring_op *op, enum ring_file file,
+	       void *to, size_t bytes);
+void ring_write(struct ring *ring, struct ring_op *op, enum ring_file file,
+		const void *from, size_t bytes);
+
+/*
+ * Submits, waits until an operation has ended or timeout_ms has passed, and
+ * calls on_done for all that have. 0 or -errno; a time-out is 0.
+ */
+int ring_wait(struct ring *ring, uint32_t timeout_ms);
+
+/* What rxring_open needs of the pinned region. */
+size_t rxring_bytes(uint32_t count, uint32_t buffer_bytes);
+
+/*
+ * memory: rxring_bytes() at page alignment. All buffers are given to the
+ * kernel. 0 or -errno.
+ */
+int rxring_open(struct rxring *rx, struct ring *ring, uint16_t group,
+		uint32_t count, uint32_t buffer_bytes, void *memory);
+
+/* Of the flags that on_done got: which buffer it is, if any. */
+static inline bool rxring_has_buffer(uint32_t flags)
+{
+	return (flags & IORING_CQE_F_BUFFER) != 0;
+}
+
+static inline uint16_t rxring_buffer_id(uint32_t flags)
+{
+	return (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT);
+}
+
+uint8_t *rxring_buffer(const struct rxring *rx, uint16_t id);
+
+/* Gives a buffer back to the kernel. */
+void rxring_give(struct rxring *rx, uint16_t id);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the command line and a running daemon say to each other.
+ *
+ * 1. The status page: RUN_DIR/nbd0.stats, mode 0644, one struct stats_page,
+ *    mapped shared and locked by the daemon, mapped read-only by anyone. Every
+ *    field has one writing thread, so plain stores suffice; a reader may see
+ *    one field newer than another.
+ * 2. The control socket: RUN_DIR/nbd0.sock, mode 0600, SOCK_SEQPACKET. A
+ *    struct ctl_request is answered by one struct ctl_reply when the work is
+ *    done.
+ *
+ * Both are used between processes of the same build on the same host, so they
+ * are in host byte order; magic and version are checked all the same.
+ */
+#ifndef NBD_CTL_H
+#define NBD_CTL_H
+
+#include <stdint.h>
+
+#include "include/bounds.h"
+#include "include/request.h"
+
+#define STATS_MAGIC "NBDSTAT"
+#define STATS_VERSION 1u
+
+/* What a request did, as counted: NBD commands without DISC. */
+enum stats_op {
+	STATS_READ,
+	STATS_WRITE,
+	STATS_FLUSH,
+	STATS_TRIM,
+	STATS_ZEROES,
+	STATS_OPS,
+};
+
+/* Latency buckets: bucket n counts requests of less than 2^n microseconds. */
+#define STATS_BUCKETS 32
+
+/* Counters of a data thread, written by it alone. */
+struct stats_data {
+	uint64_t heartbeat_ns; /* CLOCK_MONOTONIC at its last wake-up */
+	uint64_t wakeups;
+	uint64_t requests[STATS_OPS]; /* completed, with or without error */
+	uint64_t bytes[STATS_OPS];
+	uint64_t errors[STATS_OPS];
+	uint64_t latency[STATS_OPS][STATS_BUCKETS];
+	uint64_t states[REQUEST_STATES]; /* slots in each state now */
+	uint64_t in_flight_max;
+	uint64_t parked_total;     /* requests that had to wait for the link */
+	uint64_t replayed_total;   /* sent again after a lost link */
+	uint64_t stale_replies;    /* a cookie of an earlier generation */
+	uint64_t link_sends;       /* sendmsg to the server */
+	uint64_t link_receives;    /* receives from the server */
+	uint64_t front_sends;
+	uint64_t front_receives;
+	uint64_t front_stalls;     /* the front stopped reading: no slot free */
+	uint64_t rx_exhausted;     /* receive found no provided buffer */
+	uint64_t low_episodes;     /* the pool had to open its reserve */
+	uint64_t slots_free_min;   /* low-water mark since attach */
+	uint64_t oversize;         /* requests larger than a slot, refused */
+	uint64_t stray_mallocs;    /* allocations by this thread since the seal */
+	int32_t tid;
+	int32_t reserved;
+};
+
+enum stats_state {
+	STATS_ATTACHING,
+	STATS_LIVE,
+	STATS_DETACHING,
+	STATS_GONE, /* detached; the file is about to be removed */
+};
+
+enum stats_link {
+	STATS_LINK_DOWN,
+	STATS_LINK_CONNECTING,
+	STATS_LINK_UP,
+};
+
+/* How far a promise is kept; printed as off, ok, degraded, missing. */
+enum guarantee_state {
+	GUARANTEE_OFF, /* not asked for */
+	GUARANTEE_OK,  /* asked for, and read back */
+	GUARANTEE_DEGRADED,
+	GUARANTEE_MISSING,
+};
+
+#define STATS_GUARANTEES 16
+
+struct stats_guarantee {
+	char name[24];    /* "memory locked", "IO_FLUSHER" ...; empty: end */
+	char detail[100]; /* what was read back, or what is missing and why */
+	uint32_t state;   /* enum guarantee_state */
+};
+
+struct stats_page {
+	char magic[8];
+	uint32_t version;
+	uint32_t page_bytes; /* sizeof(struct stats_page) */
+
+	/* Written before the device is there, then constant. */
+	int32_t pid;
+	uint32_t slots;
+	uint64_t pid_start;   /* field 22 of /proc/PID/stat: tells a reused pid */
+	uint64_t attached_at; /* CLOCK_REALTIME, seconds */
+	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
+	char front[16];                 /* "nbd" */
+	char uri[URI_TEXT_BYTES];
+	uint64_t export_bytes;
+	uint32_t export_flags; /* NBD_FLAG_* as the server gave them */
+	uint32_t block_bytes;  /* logical block size of the device */
+	uint32_t server_block_min;
+	uint32_t server_block_pref;
+	uint32_t server_block_max;
+	uint32_t slot_bytes;
+	uint32_t structured; /* structured replies negotiated */
+	uint32_t read_only;
+	uint32_t swap;       /* the guarantees were asked for */
+	uint32_t swap_active; /* swapon was done by us */
+	int32_t swap_priority;
+	uint64_t pinned_bytes; /* the region of slots and buffers */
+	struct stats_guarantee guarantees[STATS_GUARANTEES];
+
+	/* Written by the control thread. */
+	uint32_t state; /* enum stats_state */
+	uint32_t link;  /* enum stats_link */
+	uint64_t link_since; /* CLOCK_REALTIME, seconds */
+	uint64_t reconnects;
+	uint64_t connect_attempts; /* since the link was lost */
+	char link_error[160]; /* why it was lost last, escaped */
+	uint64_t control_heartbeat_ns;
+	uint64_t locked_kbytes;    /* VmLck */
+	uint64_t min_free_kbytes;  /* vm.min_free_kbytes as last read */
+	uint64_t data_minor_faults; /* of the data thread since the seal */
+	uint64_t data_major_faults;
+
+	struct stats_data data __attribute__((aligned(64)));
+};
+
+#define CTL_MAGIC 0x4e424443u /* "NBDC" */
+
+enum ctl_command {
+	CTL_PING,
+	CTL_DETACH,
+};
+
+#define CTL_FLAG_FORCE 1u
+
+struct ctl_request {
+	uint32_t magic;
+	uint32_t command; /* enum ctl_command */
+	uint32_t flags;
+	uint32_t reserved;
+};
+
+struct ctl_reply {
+	uint32_t magic;
+	int32_t exit_code; /* an exit code of common/err.h */
+	char text[504];    /* one line when exit_code is not 0 */
+};
+
+#endif
