@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nbd-client attach: makes an export a block device. Command line; with
+ * --foreground this process becomes the daemon.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/addr.h"
+#include "nbd-client/cmd.h"
+#include "nbd-client/daemon.h"
+#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/swap.h"
+
+struct attach_line {
+	struct attach_options options;
+	const char *export_name; /* NULL: that of the URI */
+};
+
+static int set_swap(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	if (value && strcmp(value, "best-effort"))
+		return err_set(err, X_USAGE, EINVAL,
+			       "--swap takes no value but best-effort; see "
+			       "\"nbd-client attach --help\"");
+	line->options.swap = value ? SWAP_BEST_EFFORT : SWAP_YES;
+	return 0;
+}
+
+static int set_swapon(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+	uint64_t priority;
+
+	line->options.swapon = true;
+	if (!value)
+		return 0;
+	if (options_parse_number(value, &priority) ||
+	    priority > SWAP_PRIORITY_MAX)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--swapon: the priority must be from 0 to %d",
+			       SWAP_PRIORITY_MAX);
+	line->options.swapon_priority = (int)priority;
+	return 0;
+}
+
+#define FIELD(member) .offset = offsetof(struct attach_line, member)
+static const struct option_spec attach_options[] = {
+	{ .name = "swap", .kind = OPTION_CALL, .value = "[=best-effort]",
+	  .set = set_swap,
+	  .help = "for use as swap: refuse if a guarantee is missing;\n"
+		  "best-effort: go on, and status says which" },
+	{ .name = "swapon", .kind = OPTION_CALL, .value = "[=PRIORITY]",
+	  .set = set_swapon,
+	  .help = "implies --swap; write a swap signature if the\n"
+		  "export is empty, and activate it" },
+	{ .name = "force", .kind = OPTION_FLAG, FIELD(options.force),
+	  .help = "with --swapon: overwrite other content" },
+	{ .name = "foreground", .kind = OPTION_FLAG, FIELD(options.foreground),
+	  .help = "serve in this process until detached" },
+	{ .name = "read-only", .kind = OPTION_FLAG, FIELD(options.read_only),
+	  .help = "the device cannot be written" },
+	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
+	  FIELD(export_name),
+	  .help = "name of the export, if it is not in the URI" },
+	{ .name = "handshake-timeout", .kind = OPTION_U32, .value = "SECONDS",
+	  FIELD(options.handshake_ms), .min = 1, .max = CMD_HANDSHAKE_S_MAX,
+	  .scale = 1000,
+	  .help = "for each step of the handshake (default 10)" },
+	{ .name = "dead-timeout", .kind = OPTION_U32, .value = "SECONDS",
+	  FIELD(options.dead_timeout_s), .min = 0, .max = 365 * 86400,
+	  .help = "fail I/O when the link is lost for so long\n"
+		  "(default 0: never)" },
+	{ .name = "block-size", .kind = OPTION_SIZE32, .value = "BYTES",
+	  FIELD(options.block_bytes), .min = 512, .max = 4096,
+	  .help = "of the device (default 512, or what the server\n"
+		  "needs at least)" },
+	{ .name = "depth", .kind = OPTION_U32, .value = "COUNT",
+	  FIELD(options.slots), .min = SLOTS_MIN, .max = SLOTS_MAX,
+	  .help = "requests under way at a time (default 64)" },
+	{ .name = "slot-size", .kind = OPTION_SIZE32, .value = "BYTES",
+	  FIELD(options.slot_bytes), .min = SLOT_BYTES_MIN,
+	  .max = SLOT_BYTES_MAX, .help = "largest request (default 128K)" },
+	{ .name = "min-free", .kind = OPTION_U64, .value = "KBYTES",
+	  FIELD(options.min_free_kbytes), .min = 1024, .max = INT32_MAX,
+	  .help = "raise vm.min_free_kbytes to this instead of what\n"
+		  "the device needs" },
+	CMD_OPTIONS_END
+};
+_Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
+		       CMD_HANDSHAKE_S_DEFAULT == 10,
+	       "as the help says");
+
+/* HOST may be followed by a port, a URI says it itself. */
+static bool is_port(const char *word)
+{
+	uint64_t value;
+
+	return !options_parse_number(word, &value);
+}
+
+/* URI [DEV] | HOST [PORT] [DEV] */
+static int take_words(const struct words *words, struct attach_options *options,
+		      struct err *err)
+{
+	bool uri = strstr(words->word[0], "://") != NULL;
+	const char *port = NULL;
+	uint32_t next = 1, index;
+	int rc;
+
+	if (!uri && next < words->count && is_port(words->word[next]))
+		port = words->word[next++];
+	rc = port ? addr_parse_host(&options->addr, words->word[0], port, err) :
+		    addr_parse(&options->addr, words->word[0], err);
+	if (rc)
+		return rc;
+	if (next == words->count)
+		return 0;
+	if (next + 1 < words->count)
+		return err_set(err, X_USAGE, EINVAL,
+			       "too many words after the %s; see \"nbd-client "
+			       "attach --help\"", uri ? "URI" : "host");
+	if (!strcmp(words->word[next], "auto"))
+		return 0;
+	rc = nbd_sysfs_parse(words->word[next], &index, err);
+	if (!rc)
+		nbd_sysfs_device(index, options->device);
+	return rc;
+}
+
+/* What a single option's range cannot say. */
+static int check(struct attach_options *options, struct err *err)
+{
+	if (options->block_bytes & (options->block_bytes - 1))
+		return err_set(err, X_USAGE, EINVAL,
+			       "--block-size must be 512, 1024, 2048 or 4096");
+	if (options->slot_bytes % SLOT_BYTES_MIN)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--slot-size must be a multiple of 4K");
+	if (options->swapon && options->read_only)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--swapon needs a device that can be written; "
+			       "leave out --read-only");
+	if (options->force && !options->swapon)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--force says that --swapon may overwrite the "
+			       "export; leave it out or add --swapon");
+	if (options->swapon && options->swap == SWAP_NO)
+		options->swap = SWAP_YES;
+	return 0;
+}
+
+/* Without stdio: in the foreground the memory is sealed by now. */
+static void print_device(const char *device)
+{
+	char line[DEVICE_NAME_BYTES + 1];
+	size_t length = strnlen(device, DEVICE_NAME_BYTES - 1);
+	ssize_t n;
+
+	memcpy(line, device, length);
+	line[length++] = '\n';
+	do {
+		n = write(STDOUT_FILENO, line, length);
+	} while (n < 0 && errno == EINTR);
+}
+
+static int run(int argc, char **argv, struct err *err)
+{
+	struct attach_line line = {
+		.options = {
+			.swapon_priority = -1,
+			.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
+			.slots = SLOTS_DEFAULT,
+			.slot_bytes = SLOT_BYTES_DEFAULT,
+		},
+	};
+	char device[DEVICE_NAME_BYTES];
+	struct words words;
+	int rc;
+
+	rc = options_parse(&cmd_attach, argc, argv, &line, 1, 3, &words, err);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	rc = take_words(&words, &line.options, err);
+	if (!rc && line.export_name)
+		rc = addr_set_export(&line.options.addr, line.export_name, err);
+	if (!rc)
+		rc = check(&line.options, err);
+	if (!rc)
+		rc = daemon_attach(&line.options, print_device, device, err);
+	if (!rc && !line.options.foreground)
+		print_device(device);
+	return rc;
+}
+
+const struct command cmd_attach = {
+	.name = "attach",
+	.words = "URI|HOST [PORT] [DEV|auto]",
+	.summary = "Makes an export a block device.",
+	.details = "Prints the name of the device once it can be used.\n"
+		   "URI is nbd://HOST[:PORT]/EXPORT or "
+		   "nbd+unix:///EXPORT?socket=PATH.\n"
+		   "Without DEV, or with auto, the first free device is "
+		   "taken.",
+	.options = attach_options,
+	.run = run,
+};

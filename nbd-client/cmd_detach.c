@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nbd-client detach: the way back from attach, also when the daemon has died.
+ * Command line.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "nbd-client/cmd.h"
+#include "nbd-client/ctl_socket.h"
+#include "nbd-client/genl.h"
+#include "nbd-client/host.h"
+#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/stats.h"
+#include "nbd-client/swap.h"
+
+/* Draining waits for the server; the last bytes of a slow one take a while. */
+#define DETACH_TIMEOUT_MS 120000u
+/* Nothing is waited for: what is under way fails. */
+#define FORCE_TIMEOUT_MS 15000u
+/* From the daemon's answer to its end. */
+#define GONE_TIMEOUT_MS 10000u
+#define GONE_POLL_MS 20
+
+struct detach_line {
+	bool force;
+};
+
+static const struct option_spec detach_options[] = {
+	{ .name = "force", .kind = OPTION_FLAG,
+	  .offset = offsetof(struct detach_line, force),
+	  .help = "do not wait for requests under way: they fail;\n"
+		  "also gives up a device whose daemon has died" },
+	CMD_OPTIONS_END
+};
+
+struct detach {
+	uint32_t index;
+	char name[DEVICE_NAME_BYTES];   /* "nbd0" */
+	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
+	bool force;
+};
+
+static void warn(const char *text, const char *device)
+{
+	fprintf(stderr, "nbd-client: %s: %s\n", device, text);
+}
+
+/*
+ * Here and not in the daemon: it needs memory, and whoever needs memory while
+ * none is left gets killed. The daemon must live on to deliver the pages.
+ */
+static int switch_swap_off(const struct detach *d,
+			   const struct stats_page *page, struct err *err)
+{
+	bool active;
+
+	if (swap_is_active(d->device, &active) || !active)
+		return 0;
+	if (d->force && page->link != STATS_LINK_UP) {
+		warn("the link is down, so its swap is given up; programs "
+		     "whose pages are there will fail", d->device);
+		return 0;
+	}
+	return swap_deactivate(d->device, err);
+}
+
+/*
+ * What the page cache still has for the device goes to the server, and the
+ * server is told to keep it. Here and not in the daemon, whose control thread
+ * may be needed meanwhile to get a lost link back.
+ */
+static int flush(const struct detach *d, struct err *err)
+{
+	int fd = open(d->device, O_RDWR | O_EXCL | O_CLOEXEC);
+	int rc = 0;
+
+	if (fd < 0 && errno == EROFS)
+		return 0; /* a read-only device has nothing to write */
+	if (fd < 0)
+		return err_set(err, errno == EBUSY ? X_BUSY : X_FAILURE, errno,
+			       "%s: %s", d->device,
+			       errno == EBUSY ?
+				       "mounted or otherwise in use; unmount it first, "
+				       "or lose what is not written with --force" :
+				       strerror(errno));
+	if (fsync(fd) < 0)
+		rc = err_set(err, X_FAILURE, errno,
+			     "%s: not all of it could be written: %s; "
+			     "--force detaches all the same", d->device,
+			     strerror(errno));
+	close(fd);
+	return rc;
+}
+
+/* The daemon is the last to know that it is done. */
+static int wait_for_end(const struct detach *d, pid_t pid, uint64_t start,
+			struct err *err)
+{
+	uint64_t deadline = clock_now_ns() + GONE_TIMEOUT_MS * NS_PER_MS;
+	const struct stats_page *page;
+	bool file;
+
+	for (;;) {
+		file = !stats_open(d->name, &page, NULL);
+		if (file)
+			stats_close(page);
+		if (!file && !host_process_alive(pid, start))
+			return 0;
+		if (clock_now_ns() >= deadline)
+			return err_set(err, X_FAILURE, ETIMEDOUT,
+				       "the daemon of %s (process %d) does "
+				       "not end; see \"nbd-client status %s\"",
+				       d->device, pid, d->name);
+		poll(NULL, 0, GONE_POLL_MS);
+	}
+}
+
+static int detach_living(const struct detach *d, const struct stats_page *page,
+			 struct err *err)
+{
+	pid_t pid = page->pid;
+	uint64_t start = page->pid_start;
+	int rc;
+
+	rc = switch_swap_off(d, page, err);
+	if (!rc && !d->force)
+		rc = flush(d, err);
+	if (rc)
+		return rc;
+	rc = ctl_call(d->name, CTL_DETACH, d->force ? CTL_FLAG_FORCE : 0,
+		      d->force ? FORCE_TIMEOUT_MS : DETACH_TIMEOUT_MS, err);
+	/* It was about to end anyway, for whatever reason. */
+	if ((rc == -ENOENT || rc == -ECONNREFUSED || rc == -ECONNRESET) &&
+	    page->state >= STATS_DETACHING)
+		rc = 0;
+	return rc ? rc : wait_for_end(d, pid, start, err);
+}
+
+static int disconnect(const struct detach *d, struct err *err)
+{
+	struct genl genl;
+	int rc;
+
+	rc = genl_open(&genl, err);
+	if (rc)
+		return rc;
+	rc = genl_nbd_disconnect(&genl, d->index, err);
+	genl_close(&genl);
+	return rc ? rc : nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, err);
+}
+
+static void remove_traces(const struct detach *d)
+{
+	char note[HOST_NOTE_BYTES] = "", path[256];
+	struct err err = { 0 };
+
+	if (host_drop_stale(note, &err))
+		warn(err.text, d->device);
+	else if (*note)
+		warn(note, d->device);
+	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, d->name);
+	(void)unlink(path);
+	stats_remove(d->name, NULL);
+}
+
+/* Its daemon died, perhaps leaving the device behind. */
+static int detach_dead(const struct detach *d, struct err *err)
+{
+	pid_t pid;
+	int rc;
+
+	if (nbd_sysfs_pid(d->index, &pid) == 0) {
+		if (!d->force)
+			return err_set(err, X_BUSY, ESRCH,
+				       "the daemon of %s has died and requests "
+				       "wait for it; --force gives them up: "
+				       "they fail, and what was not written "
+				       "is lost", d->device);
+		rc = disconnect(d, err);
+		if (rc)
+			return rc;
+	}
+	remove_traces(d);
+	warn("its daemon had died; what it left behind is removed", d->device);
+	return 0;
+}
+
+/* Connected by the old nbd-client, by qemu-nbd, or by one of us without page. */
+static int detach_unknown(const struct detach *d, struct err *err)
+{
+	pid_t pid;
+
+	if (nbd_sysfs_pid(d->index, &pid))
+		return err_set(err, X_NOT_FOUND, ENOENT, "%s is not attached; "
+			       "\"nbd-client list\" shows what is", d->device);
+	if (!d->force)
+		return err_set(err, X_NOT_FOUND, ENOENT,
+			       "%s was not attached by this program but by "
+			       "process %d; use what attached it, or --force",
+			       d->device, pid);
+	return disconnect(d, err);
+}
+
+static int run(int argc, char **argv, struct err *err)
+{
+	struct detach_line line = { 0 };
+	const struct stats_page *page;
+	struct detach d = { 0 };
+	struct words words;
+	int rc;
+
+	rc = options_parse(&cmd_detach, argc, argv, &line, 1, 1, &words, err);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	d.force = line.force;
+	rc = nbd_sysfs_parse(words.word[0], &d.index, err);
+	if (rc)
+		return rc;
+	nbd_sysfs_name(d.index, d.name);
+	nbd_sysfs_device(d.index, d.device);
+
+	rc = stats_open(d.name, &page, err);
+	if (rc == -ENOENT)
+		return detach_unknown(&d, err);
+	if (rc) {
+		/* Unreadable: only by force, and only if nobody serves it. */
+		if (d.force && ctl_call(d.name, CTL_PING, 0, 1000, NULL) ==
+				       -ECONNREFUSED)
+			return detach_dead(&d, err);
+		return rc;
+	}
+	if (geteuid() != 0)
+		rc = err_set(err, X_PERMISSION, EPERM,
+			     "only root may detach %s; run as root", d.device);
+	else if (stats_alive(page))
+		rc = detach_living(&d, page, err);
+	else
+		rc = detach_dead(&d, err);
+	stats_close(page);
+	return rc;
+}
+
+const struct command cmd_detach = {
+	.name = "detach",
+	.words = "DEV",
+	.summary = "Removes a device.",
+	.details = "Switches its swap off first, then finishes what is under "
+		   "way.",
+	.options = detach_options,
+	.run = run,
+};

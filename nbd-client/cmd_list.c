@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nbd-client list, and nbd-client alone: the attached devices. Reads status
+ * pages only, so it works whatever the daemons are doing. Command line.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "nbd-client/cmd.h"
+#include "nbd-client/stats.h"
+#include "nbd-client/swap.h"
+
+struct list_line {
+	struct output_options output;
+};
+
+static const struct option_spec list_options[] = {
+	CMD_OUTPUT_OPTIONS(struct list_line, output),
+	CMD_OPTIONS_END
+};
+
+static const struct table_column columns[] = {
+	{ "device", "DEVICE", false },
+	{ "size", "SIZE", true },
+	{ "front", "FRONT", false },
+	{ "state", "STATE", false },
+	{ "link", "LINK", false },
+	{ "link_since", "SINCE", false },
+	{ "swap", "SWAP", false },
+	{ "uri", "URI", false },
+};
+
+static const char *state_of(const struct stats_page *page)
+{
+	if (!stats_alive(page))
+		return "dead";
+	if (page->state == STATS_LIVE &&
+	    stats_silent_ns(page->data.heartbeat_ns, clock_now_ns()) >
+		    STATS_SILENT_NS)
+		return "stuck";
+	return stats_state_name(page->state);
+}
+
+/* By whomever: swapon may have been run by hand. */
+static bool swap_active(const char *device)
+{
+	bool active;
+
+	return !swap_is_active(device, &active) && active;
+}
+
+static void on_page(const char *name, const struct stats_page *page, void *arg)
+{
+	struct table *table = arg;
+
+	(void)name;
+	table_string(table, page->device);
+	table_size(table, page->export_bytes);
+	table_string(table, page->front);
+	table_string(table, state_of(page));
+	table_string(table, stats_link_name(page->link));
+	table_time(table, page->link_since);
+	table_bool(table, swap_active(page->device));
+	table_string(table, page->uri);
+}
+
+static int run(int argc, char **argv, struct err *err)
+{
+	struct list_line line = { 0 };
+	struct words words;
+	struct output out;
+	struct table *table;
+	int rc, unreadable;
+
+	rc = options_parse(&cmd_list, argc, argv, &line, 0, 0, &words, err);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	output_begin(&out, stdout, &line.output);
+	table = table_new(&out, columns, sizeof(columns) / sizeof(columns[0]));
+	unreadable = stats_each(on_page, table);
+	table_print(table, "devices", TABLE_ROWS);
+	rc = output_end(&out, err);
+	if (rc || !unreadable)
+		return rc;
+	if (unreadable < 0)
+		return err_set(err, X_FAILURE, -unreadable,
+			       "cannot read %s: %s", stats_run_dir,
+			       strerror(-unreadable));
+	return err_set(err, X_FAILURE, EBADMSG,
+		       "%d status files in %s are damaged or of another "
+		       "version of nbd-client", unreadable, stats_run_dir);
+}
+
+const struct command cmd_list = {
+	.name = "list",
+	.words = "",
+	.summary = "Lists the attached devices.",
+	.options = list_options,
+	.run = run,
+};

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The connection to the server; the control thread. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "nbd-client/conn.h"
+
+int conn_init(struct conn *c, const struct addr *addr, uint32_t handshake_ms,
+	      struct err *err)
+{
+	c->state = CONN_DOWN;
+	c->fd = -1;
+	c->addr = addr;
+	c->handshake_ms = handshake_ms;
+	c->backoff_ms = CONN_BACKOFF_MIN_MS;
+	return link_resolve(addr, &c->addrs, err);
+}
+
+void conn_fini(struct conn *c)
+{
+	if (c->fd >= 0)
+		close(c->fd);
+	c->fd = -1;
+	c->state = CONN_DOWN;
+}
+
+/* What a device rests on must not change under it. */
+static int check_same(const struct export_info *was,
+		      const struct export_info *is, struct err *err)
+{
+	if (was->size_bytes != is->size_bytes)
+		return err_set(err, X_REFUSED, ESTALE,
+			       "the export's size has changed from %llu to %llu bytes; "
+			       "detach and attach again if that was meant",
+			       (unsigned long long)was->size_bytes,
+			       (unsigned long long)is->size_bytes);
+	if (was->flags != is->flags)
+		return err_set(err, X_REFUSED, ESTALE,
+			       "the export's flags have changed from 0x%x to 0x%x; "
+			       "is it still the same server and export?",
+			       was->flags, is->flags);
+	if (was->block_min != is->block_min || was->block_max != is->block_max)
+		return err_set(err, X_REFUSED, ESTALE,
+			       "the export's block sizes have changed; "
+			       "is it still the same server and export?");
+	return 0;
+}
+
+static int set_socket(const struct conn *c, int fd)
+{
+	int send_bytes = (int)c->buffers.send_bytes;
+	int receive_bytes = (int)c->buffers.receive_bytes;
+
+	if (send_bytes && setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE,
+				     &send_bytes, sizeof(send_bytes)) < 0)
+		return -errno;
+	if (receive_bytes && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE,
+					&receive_bytes,
+					sizeof(receive_bytes)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int negotiate(struct conn *c, int fd, struct err *err)
+{
+	struct handshake_params params = {
+		.goal = HANDSHAKE_GO,
+		.tls = HANDSHAKE_TLS_OFF,
+		.export_name = c->addr->export_name,
+	};
+	int ret = handshake_init(&c->handshake, &params, err);
+
+	if (!ret)
+		ret = link_negotiate(fd, &c->handshake, (int)c->handshake_ms,
+				     err);
+	if (!ret && c->known)
+		ret = check_same(&c->export, &c->handshake.info, err);
+	return ret;
+}
+
+static void schedule(struct conn *c)
+{
+	uint64_t pause_ms = c->backoff_ms;
+
+	/* Many clients of one server must not come back in step. */
+	pause_ms += (uint64_t)random() % (pause_ms / 2);
+	c->next_attempt_ns = clock_now_ns() + pause_ms * NS_PER_MS;
+	c->backoff_ms *= 2;
+	if (c->backoff_ms > CONN_BACKOFF_MAX_MS)
+		c->backoff_ms = CONN_BACKOFF_MAX_MS;
+}
+
+int conn_open(struct conn *c, struct err *err)
+{
+	int fd = -1;
+	int ret;
+
+	CHECK(c->state == CONN_DOWN);
+	ret = link_connect(&c->addrs, (int)c->handshake_ms, &fd, err);
+	if (ret < 0)
+		goto out;
+	ret = negotiate(c, fd, err);
+	if (ret < 0)
+		goto out;
+	ret = set_socket(c, fd);
+	if (ret < 0) {
+		err_set(err, X_FAILURE, -ret,
+			"cannot set the socket's buffers: errno %d", -ret);
+		goto out;
+	}
+	if (!c->known)
+		c->export = c->handshake.info;
+	c->known = true;
+	c->fd = fd;
+	c->state = CONN_READY;
+	c->backoff_ms = CONN_BACKOFF_MIN_MS;
+	return 0;
+out:
+	if (fd >= 0)
+		close(fd);
+	schedule(c);
+	return ret;
+}
+
+void conn_shutdown(struct conn *c)
+{
+	CHECK(c->state == CONN_READY || c->state == CONN_UP);
+	shutdown(c->fd, SHUT_RDWR);
+	c->state = CONN_LOST;
+	c->down_since_ns = clock_now_ns();
+}
+
+void conn_close(struct conn *c)
+{
+	CHECK(c->fd >= 0);
+	close(c->fd);
+	c->fd = -1;
+	c->state = CONN_DOWN;
+	c->next_attempt_ns = 0; /* the first attempt at once */
+}
+
+int conn_due_ms(const struct conn *c, uint64_t now_ns)
+{
+	if (c->state != CONN_DOWN)
+		return -1;
+	if (now_ns >= c->next_attempt_ns)
+		return 0;
+	return (int)((c->next_attempt_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The connection of a device to its server, as the control thread sees it: to
+ * make it, to hand it to the engine, to notice that it is lost, to make it
+ * again, for ever if need be. The addresses were resolved at attach, so
+ * reconnecting asks no name server.
+ *
+ * Control thread.
+ */
+#ifndef NBD_CONN_H
+#define NBD_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/addr.h"
+#include "common/err.h"
+#include "include/ctl.h"
+#include "include/export.h"
+#include "nbd-client/handshake.h"
+#include "nbd-client/link_tcp.h"
+
+/* First and longest pause between two attempts. */
+#define CONN_BACKOFF_MIN_MS 100u
+#define CONN_BACKOFF_MAX_MS 5000u
+
+/* Socket buffers as asked for; the kernel doubles them. 0: its own choice. */
+struct conn_buffers {
+	uint32_t send_bytes;
+	uint32_t receive_bytes;
+};
+
+enum conn_state {
+	CONN_DOWN,  /* no socket; an attempt is due at next_attempt_ns */
+	CONN_READY, /* negotiated, not yet with the engine */
+	CONN_UP,    /* the engine uses it */
+	CONN_LOST,  /* shut down; the engine still holds operations */
+};
+
+struct conn {
+	enum conn_state state;
+	int fd; /* -1 in CONN_DOWN */
+	struct link_addrs addrs;
+	const struct addr *addr;
+	struct conn_buffers buffers;
+	uint32_t handshake_ms;
+	uint32_t backoff_ms;
+	uint64_t next_attempt_ns;
+	uint64_t down_since_ns;
+	bool known; /* `export` is what the server said first */
+	struct export_info export;
+	struct handshake handshake; /* large, hence here and not on the stack */
+};
+
+/* Resolves the address. 0 or -errno. */
+int conn_init(struct conn *c, const struct addr *addr, uint32_t handshake_ms,
+	      struct err *err);
+void conn_fini(struct conn *c);
+
+/*
+ * DOWN to READY: connects and negotiates; blocks for at most a few times
+ * handshake_ms. The first time c->export is filled in; later the server must
+ * offer the same export, else X_REFUSED. 0 or -errno, still DOWN then, and the
+ * next attempt scheduled.
+ */
+int conn_open(struct conn *c, struct err *err);
+
+/* READY or UP to LOST: the engine's operations on the socket end. */
+void conn_shutdown(struct conn *c);
+
+/* READY or LOST to DOWN: nobody uses the socket any more. */
+void conn_close(struct conn *c);
+
+/* Milliseconds until an attempt is due; -1: none is. */
+int conn_due_ms(const struct conn *c, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The control socket: one request, one reply, hang up.
+ *
+ * Server side owned by the daemon's control thread: never blocks, allocates
+ * nothing. Client side for the command line.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "nbd-client/ctl_socket.h"
+
+const char *ctl_run_dir = RUN_DIR;
+
+static int address(const char *name, struct sockaddr_un *ret_address)
+{
+	int n;
+
+	memset(ret_address, 0, sizeof(*ret_address));
+	ret_address->sun_family = AF_UNIX;
+	n = snprintf(ret_address->sun_path, sizeof(ret_address->sun_path),
+		     "%s/%s.sock", ctl_run_dir, name);
+	return n < 0 || (size_t)n >= sizeof(ret_address->sun_path) ?
+		       -ENAMETOOLONG :
+		       0;
+}
+
+/* ---- Server ---- */
+
+int ctl_listen(struct ctl_socket *ctl, const char *name, struct err *err)
+{
+	struct sockaddr_un addr;
+	mode_t mask;
+	size_t i;
+	int rc, error;
+
+	memset(ctl, 0, sizeof(*ctl));
+	for (i = 0; i < CTL_CLIENTS; i++)
+		ctl->clients[i].fd = -1;
+	ctl->listen_fd = socket(AF_UNIX,
+				SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC,
+				0);
+	rc = ctl->listen_fd < 0 ? -errno : address(name, &addr);
+	if (!rc && mkdir(ctl_run_dir, 0755) && errno != EEXIST)
+		rc = -errno;
+	if (rc)
+		goto out;
+	/* The caller holds the status page: whoever made this one is dead. */
+	(void)unlink(addr.sun_path);
+	mask = umask(0177);
+	rc = bind(ctl->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) ?
+		     -errno :
+		     0;
+	(void)umask(mask);
+	if (rc)
+		goto out;
+	snprintf(ctl->path, sizeof(ctl->path), "%s", addr.sun_path);
+	if (listen(ctl->listen_fd, CTL_CLIENTS))
+		rc = -errno;
+out:
+	if (!rc)
+		return 0;
+	error = -rc;
+	ctl_close(ctl);
+	return err_set(err, error == EACCES ? X_PERMISSION : X_FAILURE, error,
+		       "cannot make the control socket %s/%s.sock: %s",
+		       ctl_run_dir, name, strerror(error));
+}
+
+static void drop(struct ctl_client *client)
+{
+	close(client->fd);
+	client->fd = -1;
+	client->asked = false;
+}
+
+void ctl_close(struct ctl_socket *ctl)
+{
+	size_t i;
+
+	for (i = 0; i < CTL_CLIENTS; i++) {
+		if (ctl->clients[i].fd >= 0)
+			drop(&ctl->clients[i]);
+	}
+	if (ctl->listen_fd >= 0)
+		close(ctl->listen_fd);
+	ctl->listen_fd = -1;
+	if (ctl->path[0])
+		(void)unlink(ctl->path);
+	ctl->path[0] = '\0';
+}
+
+size_t ctl_pollfds(const struct ctl_socket *ctl,
+		   struct pollfd ret_fds[CTL_POLLFDS])
+{
+	size_t i, count = 0;
+
+	if (ctl->listen_fd < 0)
+		return 0;
+	ret_fds[count++] = (struct pollfd){ .fd = ctl->listen_fd,
+					    .events = POLLIN };
+	for (i = 0; i < CTL_CLIENTS; i++) {
+		/* One that waits for its answer has nothing more to say. */
+		if (ctl->clients[i].fd >= 0 && !ctl->clients[i].asked)
+			ret_fds[count++] =
+				(struct pollfd){ .fd = ctl->clients[i].fd,
+						 .events = POLLIN };
+	}
+	return count;
+}
+
+/* A free place, or that of the oldest client that has not asked anything. */
+static struct ctl_client *make_room(struct ctl_socket *ctl)
+{
+	struct ctl_client *oldest = NULL;
+	size_t i;
+
+	for (i = 0; i < CTL_CLIENTS; i++) {
+		struct ctl_client *client = &ctl->clients[i];
+
+		if (client->fd < 0)
+			return client;
+		if (!client->asked &&
+		    (!oldest || client->order < oldest->order))
+			oldest = client;
+	}
+	if (oldest)
+		drop(oldest);
+	return oldest;
+}
+
+static void accept_all(struct ctl_socket *ctl)
+{
+	struct ctl_client *client;
+	uint32_t i;
+	int fd;
+
+	for (i = 0; i < CTL_CLIENTS; i++) {
+		fd = accept4(ctl->listen_fd, NULL, NULL,
+			     SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			return;
+		client = make_room(ctl);
+		if (!client) { /* all are waiting for answers */
+			close(fd);
+			continue;
+		}
+		client->fd = fd;
+		client->asked = false;
+		client->order = ctl->arrivals++;
+	}
+}
+
+static bool valid(const struct ctl_request *request, size_t length)
+{
+	return length == sizeof(*request) && request->magic == CTL_MAGIC &&
+	       request->command <= CTL_DETACH;
+}
+
+bool ctl_step(struct ctl_socket *ctl, struct ctl_request *ret_request,
+	      uint32_t *ret_client)
+{
+	struct ctl_request request;
+	uint32_t i;
+	ssize_t n;
+
+	if (ctl->listen_fd < 0)
+		return false;
+	accept_all(ctl);
+	for (i = 0; i < CTL_CLIENTS; i++) {
+		struct ctl_client *client = &ctl->clients[i];
+
+		if (client->fd < 0 || client->asked)
+			continue;
+		n = recv(client->fd, &request, sizeof(request), MSG_TRUNC);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			continue;
+		if (n <= 0) {
+			drop(client);
+			continue;
+		}
+		client->asked = true;
+		if (!valid(&request, (size_t)n)) {
+			ctl_reply(ctl, i, X_USAGE,
+				  "the daemon does not understand this "
+				  "request; is it of another version?");
+			continue;
+		}
+		*ret_request = request;
+		*ret_client = i;
+		return true;
+	}
+	return false;
+}
+
+void ctl_reply(struct ctl_socket *ctl, uint32_t client, int exit_code,
+	       const char *text)
+{
+	struct ctl_reply reply = { .magic = CTL_MAGIC,
+				   .exit_code = exit_code };
+
+	CHECK(client < CTL_CLIENTS);
+	CHECK(ctl->clients[client].fd >= 0 && ctl->clients[client].asked);
+	if (text)
+		snprintf(reply.text, sizeof(reply.text), "%s", text);
+	(void)send(ctl->clients[client].fd, &reply, sizeof(reply),
+		   MSG_NOSIGNAL | MSG_DONTWAIT);
+	drop(&ctl->clients[client]);
+}
+
+/* ---- Client ---- */
+
+static int call_failed(const char *name, int error, struct err *err)
+{
+	switch (error) {
+	case ENOENT:
+	case ECONNREFUSED:
+		return err_set(err, X_NOT_FOUND, error,
+			       "no daemon serves %s", name);
+	case EACCES:
+	case EPERM:
+		return err_set(err, X_PERMISSION, error,
+			       "not allowed to talk to the daemon of %s; run as "
+			       "root", name);
+	case ETIMEDOUT:
+		return err_set(err, X_FAILURE, error,
+			       "the daemon of %s does not answer in time; see "
+			       "\"nbd-client status %s\"", name, name);
+	case ECONNRESET:
+		return err_set(err, X_FAILURE, error,
+			       "the daemon of %s ended without an answer",
+			       name);
+	default:
+		return err_set(err, X_FAILURE, error,
+			       "cannot talk to the daemon of %s: %s", name,
+			       strerror(error));
+	}
+}
+
+/* Waits for the socket to become readable or writable. 0 or -errno. */
+static int wait_for(int fd, short events, uint64_t deadline_ns)
+{
+	struct pollfd pfd = { .fd = fd, .events = events };
+	uint64_t now;
+	int n;
+
+	do {
+		now = clock_now_ns();
+		if (now >= deadline_ns)
+			return -ETIMEDOUT;
+		n = poll(&pfd, 1, (int)((deadline_ns - now) / NS_PER_MS + 1));
+	} while (n == 0 || (n < 0 && errno == EINTR));
+	return n < 0 ? -errno : 0;
+}
+
+/* Connects; a full backlog (EAGAIN) is waited for. */
+static int connect_in_time(int fd, const struct sockaddr_un *addr,
+			   uint64_t deadline_ns)
+{
+	while (connect(fd, (const struct sockaddr *)addr, sizeof(*addr))) {
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (clock_now_ns() >= deadline_ns)
+			return -ETIMEDOUT;
+		poll(NULL, 0, 10);
+	}
+	return 0;
+}
+
+static int exchange(int fd, const struct ctl_request *request,
+		    struct ctl_reply *ret_reply, uint64_t deadline_ns)
+{
+	ssize_t n;
+	int rc;
+
+	if (send(fd, request, sizeof(*request), MSG_NOSIGNAL) < 0)
+		return errno == EPIPE ? -ECONNRESET : -errno;
+	rc = wait_for(fd, POLLIN, deadline_ns);
+	if (rc)
+		return rc;
+	n = recv(fd, ret_reply, sizeof(*ret_reply), 0);
+	if (n < 0)
+		return -errno;
+	if (n == 0)
+		return -ECONNRESET;
+	if (n != sizeof(*ret_reply) || ret_reply->magic != CTL_MAGIC ||
+	    !memchr(ret_reply->text, 0, sizeof(ret_reply->text)))
+		return -EPROTO;
+	return 0;
+}
+
+int ctl_call(const char *name, enum ctl_command command, uint32_t flags,
+	     uint32_t timeout_ms, struct err *err)
+{
+	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS;
+	struct ctl_request request = { .magic = CTL_MAGIC,
+				       .command = command,
+				       .flags = flags };
+	struct ctl_reply reply;
+	struct sockaddr_un addr;
+	int fd, rc;
+
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return call_failed(name, errno, err);
+	rc = address(name, &addr);
+	if (!rc)
+		rc = connect_in_time(fd, &addr, deadline);
+	if (!rc)
+		rc = exchange(fd, &request, &reply, deadline);
+	close(fd);
+	if (rc)
+		return call_failed(name, -rc, err);
+	if (reply.exit_code)
+		return err_set(err, reply.exit_code, EIO, "%s", reply.text);
+	return 0;
+}

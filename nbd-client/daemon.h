@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One device, from attach to detach: the order in which things are checked,
+ * locked, connected and let loose, and their undoing in reverse.
+ */
+#ifndef NBD_DAEMON_H
+#define NBD_DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/addr.h"
+#include "common/err.h"
+#include "include/bounds.h"
+
+/* How serious the user is about the promise. */
+enum swap_mode {
+	SWAP_NO,          /* a plain disk: protect what we can, complain softly */
+	SWAP_YES,         /* refuse to attach when a guarantee is missing */
+	SWAP_BEST_EFFORT, /* go on without, and say so in status */
+};
+
+struct attach_options {
+	struct addr addr;
+	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd3"; empty: the first free */
+	enum swap_mode swap;
+	bool swapon;         /* activate as swap once attached; implies SWAP_YES */
+	int swapon_priority; /* -1: the kernel chooses */
+	bool force;          /* let a swap signature replace other content */
+	bool foreground;
+	bool read_only;
+	uint32_t handshake_ms; /* for each step; default 10000 */
+	uint32_t block_bytes;  /* 0: 512, or the server's minimum if larger */
+	uint32_t slots;        /* queue depth; default SLOTS_DEFAULT */
+	uint32_t slot_bytes;   /* default SLOT_BYTES_DEFAULT */
+	uint32_t dead_timeout_s; /* fail I/O after a link lost for so long; 0: never */
+	uint64_t min_free_kbytes; /* 0: derived; else what to raise it to */
+};
+
+/*
+ * Attaches, and returns in the caller's process once the device is usable, with
+ * its name in ret_device; the daemon goes on in a process of its own. With
+ * options->foreground it is the caller's process that serves: on_ready is
+ * called when the device is usable and the function returns after the detach.
+ * 0, or -errno with *err set; on failure nothing is left behind.
+ */
+int daemon_attach(const struct attach_options *options,
+		  void (*on_ready)(const char *device),
+		  char ret_device[DEVICE_NAME_BYTES], struct err *err);
+
+#endif

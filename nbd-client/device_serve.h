@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Between device.c (attach and detach) and device_serve.c (the time between). */
+#ifndef NBD_DEVICE_SERVE_H
+#define NBD_DEVICE_SERVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nbd-client/device.h"
+
+int device_thread_up(struct device *d, struct err *err);
+void device_thread_down(struct device *d);
+
+/* Hands the negotiated connection to the engine. */
+void device_link_up(struct device *d);
+
+/*
+ * Acts on news until *flag is set by one of them; false when that took longer
+ * than timeout_ms.
+ */
+bool device_wait_news(struct device *d, const bool *flag, uint32_t timeout_ms);
+
+#endif

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The life of requests. Every change of state is here; the data thread's loop
+ * and its mail with the control thread are in engine_loop.c.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "common/check.h"
+#include "nbd-client/engine.h"
+#include "nbd-client/engine_link.h"
+
+/* The one place where a state changes. */
+static void set_state(struct engine *e, struct request *r,
+		      enum request_state state)
+{
+	e->stats->states[r->state]--;
+	e->stats->states[state]++;
+	r->state = state;
+}
+
+static enum stats_op stats_op(const struct request *r)
+{
+	switch (r->command) {
+	case NBD_CMD_READ:
+		return STATS_READ;
+	case NBD_CMD_WRITE:
+		return STATS_WRITE;
+	case NBD_CMD_FLUSH:
+		return STATS_FLUSH;
+	case NBD_CMD_TRIM:
+		return STATS_TRIM;
+	default:
+		return STATS_ZEROES;
+	}
+}
+
+static void count(struct engine *e, const struct request *r)
+{
+	enum stats_op op = stats_op(r);
+	uint64_t us = (e->now_ns - r->born_ns) / 1000;
+	uint32_t bucket = us ? 64 - (uint32_t)__builtin_clzll(us) : 0;
+
+	e->stats->requests[op]++;
+	e->stats->bytes[op] += r->length;
+	if (r->error)
+		e->stats->errors[op]++;
+	if (bucket >= STATS_BUCKETS)
+		bucket = STATS_BUCKETS - 1;
+	e->stats->latency[op][bucket]++;
+}
+
+static void complete(struct engine *e, struct request *r)
+{
+	set_state(e, r, REQUEST_DONE);
+	count(e, r);
+	e->front->ops->complete(e->front, r);
+}
+
+/* ---- from the front ---- */
+
+struct request *engine_take(struct engine *e)
+{
+	uint32_t index;
+	struct request *r;
+
+	if (pool_take(&e->pool, &index) == POOL_NONE) {
+		e->stats->front_stalls++;
+		return NULL;
+	}
+	e->stats->slots_free_min = e->pool.free_min;
+	e->stats->low_episodes = e->pool.low_episodes;
+	r = &e->requests[index];
+	CHECK(r->state == REQUEST_FREE);
+	set_state(e, r, REQUEST_NEW);
+	r->error = 0;
+	r->piece_start = 0;
+	r->replied = false;
+	r->born_ns = e->now_ns;
+	return r;
+}
+
+int engine_check(struct engine *e, const struct request *r)
+{
+	struct proto_request p = {
+		.command = r->command,
+		.flags = r->flags,
+		.offset_bytes = r->offset,
+		.length_bytes = r->length,
+	};
+
+	if ((r->command == NBD_CMD_READ || r->command == NBD_CMD_WRITE) &&
+	    r->length > e->config.slot_bytes) {
+		e->stats->oversize++;
+		return EINVAL;
+	}
+	return -proto_check_request(&p, &e->export);
+}
+
+void engine_submit(struct engine *e, struct request *r)
+{
+	CHECK(r->state == REQUEST_NEW);
+	set_state(e, r, REQUEST_PARKED);
+	list_push_back(&e->parked, &r->node);
+}
+
+void engine_refuse(struct engine *e, struct request *r, int error)
+{
+	CHECK(r->state == REQUEST_NEW && error > 0);
+	log_ring_put(&e->log, LOG_LEVEL_WARNING,
+		     "the kernel's request for command %" PRIu64
+		     " was refused here with errno %" PRIu64,
+		     r->command, (uint64_t)error);
+	r->error = error;
+	complete(e, r);
+}
+
+void engine_release(struct engine *e, struct request *r)
+{
+	CHECK(r->state == REQUEST_DONE || r->state == REQUEST_NEW);
+	set_state(e, r, REQUEST_FREE);
+	pool_give(&e->pool, r->index);
+}
+
+/* ---- to the link ---- */
+
+/* TRIM and WRITE_ZEROES carry no payload, so only they are cut into pieces. */
+static uint32_t piece_bytes(const struct request *r)
+{
+	uint32_t left = r->length - r->piece_start;
+
+	if (r->command != NBD_CMD_TRIM && r->command != NBD_CMD_WRITE_ZEROES)
+		return left;
+	return left < ZERO_PIECE_BYTES ? left : ZERO_PIECE_BYTES;
+}
+
+static void send_request(struct engine *e, struct request *r)
+{
+	struct proto_request p;
+
+	/* Zero would let a forgotten request match the cookie of a fresh one. */
+	if (++r->generation == 0)
+		r->generation = 1;
+	r->piece_bytes = piece_bytes(r);
+	r->replied = false;
+	r->error = 0;
+	r->extents_used = 0;
+	r->error_chunks = 0;
+	p = (struct proto_request){
+		.command = r->command,
+		.flags = r->flags,
+		.cookie = request_cookie(r),
+		.offset_bytes = r->offset + r->piece_start,
+		.length_bytes = r->piece_bytes,
+	};
+	proto_put_request(r->out.header, &p);
+	r->out.header_bytes = sizeof(struct nbd_request);
+	r->out.payload = r->data;
+	r->out.payload_bytes = r->command == NBD_CMD_WRITE ? r->length : 0;
+	set_state(e, r, REQUEST_SENDING);
+	list_push_back(&e->in_flight, &r->node);
+	tx_push(&e->link_tx, &r->out);
+}
+
+void engine_dispatch(struct engine *e)
+{
+	while (!list_empty(&e->parked)) {
+		struct request *r = list_entry(list_first(&e->parked),
+					       struct request, node);
+
+		if (e->link == ENGINE_LINK_UP) {
+			if (!throttle_admit(&e->throttle, r))
+				return;
+			list_remove(&r->node);
+			send_request(e, r);
+			if (e->throttle.admitted > e->stats->in_flight_max)
+				e->stats->in_flight_max = e->throttle.admitted;
+		} else if (e->failing && e->link == ENGINE_LINK_DOWN) {
+			list_remove(&r->node);
+			r->error = EIO;
+			complete(e, r);
+		} else {
+			return;
+		}
+	}
+}
+
+/* Sent in full and answered in full. */
+static void finish(struct engine *e, struct request *r)
+{
+	if (r->error == ESHUTDOWN) {
+		/* Not an answer: the server is going away. Kept for replay. */
+		engine_link_lost(e, 0, "the server is shutting down");
+		return;
+	}
+	list_remove(&r->node);
+	throttle_release(&e->throttle, r);
+	r->piece_start += r->piece_bytes;
+	if (r->error || r->piece_start >= r->length) {
+		complete(e, r);
+		return;
+	}
+	set_state(e, r, REQUEST_PARKED); /* the next piece, before newer ones */
+	list_push_front(&e->parked, &r->node);
+}
+
+void engine_on_sent(struct tx *tx, struct tx_item *item)
+{
+	struct engine *e = list_entry(tx, struct engine, link_tx);
+	struct request *r;
+
+	if (item == &e->disc)
+		return;
+	r = list_entry(item, struct request, out);
+	if (r->replied)
+		finish(e, r);
+	else if (r->state == REQUEST_SENDING)
+		set_state(e, r, REQUEST_WAITING);
+}
+
+struct request *engine_find(struct rx *rx, uint64_t cookie)
+{
+	struct engine *e = list_entry(rx, struct engine, link_rx);
+	uint32_t index = (uint32_t)cookie;
+	struct request *r;
+
+	if (index >= e->config.slots)
+		return NULL;
+	r = &e->requests[index];
+	if (cookie != request_cookie(r)) {
+		e->stats->stale_replies++;
+		return NULL;
+	}
+	if (r->replied || r->state < REQUEST_SENDING ||
+	    r->state > REQUEST_RECEIVING)
+		return NULL;
+	return r;
+}
+
+void engine_on_progress(struct rx *rx, struct request *r)
+{
+	struct engine *e = list_entry(rx, struct engine, link_rx);
+
+	set_state(e, r, REQUEST_RECEIVING);
+}
+
+void engine_on_reply(struct rx *rx, struct request *r)
+{
+	struct engine *e = list_entry(rx, struct engine, link_rx);
+
+	r->replied = true;
+	/* A server may refuse a write of which we still send the payload. */
+	if (list_empty(&r->out.node))
+		finish(e, r);
+}
+
+/*
+ * The old link holds nothing of ours any more: what it left unanswered goes
+ * back to the head of the queue, oldest first.
+ */
+void engine_take_back(struct engine *e)
+{
+	while (!list_empty(&e->in_flight)) {
+		struct request *r = list_entry(e->in_flight.prev,
+					       struct request, node);
+
+		list_remove(&r->node);
+		throttle_release(&e->throttle, r);
+		if (r->replied && r->error != ESHUTDOWN &&
+		    (r->error || r->piece_start + r->piece_bytes >= r->length)) {
+			complete(e, r);
+			continue;
+		}
+		if (r->replied && !r->error)
+			r->piece_start += r->piece_bytes;
+		set_state(e, r, REQUEST_PARKED);
+		list_push_front(&e->parked, &r->node);
+		e->stats->replayed_total++;
+	}
+}
+
+/* ---- set-up ---- */
+
+size_t engine_slot_bytes(const struct engine_config *c)
+{
+	return (size_t)c->slots * c->slot_bytes;
+}
+
+size_t engine_rx_bytes(void)
+{
+	return rxring_bytes(RX_BUFFERS, RX_BUFFER_BYTES);
+}
+
+void engine_init(struct engine *e, const struct engine_config *config,
+		 void *slot_memory, void *rx_memory, struct stats_data *stats,
+		 int mail_fd, int news_fd)
+{
+	CHECK(config->slots >= SLOTS_MIN && config->slots <= SLOTS_MAX);
+	CHECK(config->slot_bytes >= SLOT_BYTES_MIN &&
+	      config->slot_bytes <= SLOT_BYTES_MAX);
+	e->config = *config;
+	e->export = *config->export;
+	e->slot_memory = slot_memory;
+	e->rx_memory = rx_memory;
+	e->stats = stats;
+	e->mail.event_fd = mail_fd;
+	e->news.event_fd = news_fd;
+	pool_init(&e->pool, config->slots, config->slots_reserve);
+	throttle_init(&e->throttle, config->tx_window_bytes,
+		      config->rx_window_bytes);
+	list_init(&e->parked);
+	list_init(&e->in_flight);
+	for (uint32_t i = 0; i < config->slots; i++) {
+		struct request *r = &e->requests[i];
+
+		r->index = i;
+		r->data = e->slot_memory + (size_t)i * config->slot_bytes;
+		list_init(&r->node);
+		list_init(&r->out.node);
+		list_init(&r->back.node);
+	}
+	stats->states[REQUEST_FREE] = config->slots;
+	stats->slots_free_min = config->slots;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A data thread's engine: takes requests from its front, admits them to the
+ * link, matches replies, and keeps every unanswered request for the day when
+ * the link is back. Everything it needs is in one struct, carved from the
+ * pinned region; after engine_open() it takes memory from nowhere.
+ *
+ * All functions run on the data thread, but for the mail: engine_post() and
+ * engine_news(), which the control thread calls.
+ */
+#ifndef NBD_ENGINE_H
+#define NBD_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/list.h"
+#include "common/log.h"
+#include "common/pool.h"
+#include "common/ring.h"
+#include "include/ctl.h"
+#include "include/export.h"
+#include "include/front.h"
+#include "include/request.h"
+#include "nbd-client/rx.h"
+#include "nbd-client/stream.h"
+#include "nbd-client/throttle.h"
+#include "nbd-client/tx.h"
+
+/* From the control thread to the engine; several may be posted together. */
+enum engine_mail {
+	MAIL_FRONT_UP = 1u << 0, /* mail.front_fd is the kernel's socket */
+	MAIL_LINK_UP = 1u << 1,  /* mail.link_fd has been negotiated */
+	MAIL_LINK_DROP = 1u << 2, /* give the link up, as if it were lost */
+	MAIL_FAIL = 1u << 3,     /* no more waiting for the link: fail with EIO */
+	MAIL_CLOSE = 1u << 4,    /* once the front is gone: drain, DISC */
+	MAIL_STOP = 1u << 5,     /* leave engine_run() */
+};
+
+/* From the engine to the control thread. */
+enum engine_news {
+	NEWS_LINK_LOST = 1u << 0, /* shut the socket down; news.link_error */
+	NEWS_LINK_IDLE = 1u << 1, /* nothing of ours uses the old socket */
+	NEWS_FRONT_GONE = 1u << 2,
+	NEWS_CLOSED = 1u << 3, /* drained; the server has been told */
+	NEWS_FAILED = 1u << 4, /* the ring is broken; the thread has ended */
+};
+
+enum engine_link {
+	ENGINE_LINK_DOWN,
+	ENGINE_LINK_UP,
+	ENGINE_LINK_DRAINING, /* lost; the kernel still holds operations */
+};
+
+struct engine_config {
+	uint32_t slots;
+	uint32_t slots_reserve;
+	uint32_t slot_bytes;
+	uint64_t tx_window_bytes;
+	uint64_t rx_window_bytes;
+	const struct export_info *export; /* constant while attached */
+};
+
+struct engine {
+	/* What never changes after engine_open(). */
+	struct engine_config config;
+	struct export_info export;
+	struct stats_data *stats;
+	struct front *front;
+	uint8_t *slot_memory;
+	uint8_t *rx_memory;
+
+	struct ring ring;
+	struct rxring rx_critical; /* receive buffers of the front and link */
+	struct pool pool;
+	struct throttle throttle;
+	struct request requests[SLOTS_MAX];
+	struct list parked;    /* oldest first */
+	struct list in_flight; /* in the order of sending */
+	uint64_t now_ns;       /* time of this round */
+
+	enum engine_link link;
+	struct stream link_stream;
+	struct tx link_tx;
+	struct rx link_rx;
+	bool failing; /* MAIL_FAIL: parked requests fail, until the link is up */
+	bool closing; /* MAIL_CLOSE */
+	bool stopping;
+	struct tx_item disc;
+
+	struct ring_op mail_op;
+	struct ring_op news_op;
+	uint64_t mail_word;
+	uint64_t news_word;
+	uint32_t news_pending; /* for the control thread, not yet written */
+
+	/* Shared with the control thread. */
+	struct {
+		_Atomic uint32_t bits; /* enum engine_mail */
+		int event_fd;
+		int front_fd; /* valid before MAIL_FRONT_UP is posted */
+		int link_fd;  /* valid before MAIL_LINK_UP is posted */
+		bool structured; /* of that link */
+	} mail;
+	struct {
+		_Atomic uint32_t bits; /* enum engine_news */
+		int event_fd;
+		_Atomic int link_error; /* errno; 0: end of file */
+		const char *_Atomic link_reason; /* literal, or NULL */
+	} news;
+	struct log_ring log;
+};
+
+/* Bytes of the pinned region for slots and for receive buffers. */
+size_t engine_slot_bytes(const struct engine_config *c);
+size_t engine_rx_bytes(void);
+
+/*
+ * Before the thread starts: the engine lies in zeroed pinned memory, and so do
+ * the two areas, of the sizes above. The event descriptors and all sockets given
+ * later are in blocking mode: io_uring then waits for them by itself.
+ */
+void engine_init(struct engine *e, const struct engine_config *config,
+		 void *slot_memory, void *rx_memory, struct stats_data *stats,
+		 int mail_fd, int news_fd);
+
+/* On the data thread: the ring and all that it warms up. 0 or -errno. */
+int engine_open(struct engine *e, struct front *front);
+
+/* Serves until MAIL_STOP. */
+void engine_run(struct engine *e);
+
+/* One round: wait up to timeout_ms, then do all there is to do. 0 or -errno. */
+int engine_round(struct engine *e, uint32_t timeout_ms);
+
+void engine_close(struct engine *e);
+
+/* ---- for fronts ---- */
+
+/* A slot for a request that begins to arrive; NULL: stop, step() will come. */
+struct request *engine_take(struct engine *e);
+
+/*
+ * May the request be served? 0, or the errno it must fail with; then its
+ * payload is not wanted either. Call once command, flags, offset and length are
+ * known and before payload is put into r->data.
+ */
+int engine_check(struct engine *e, const struct request *r);
+
+/* Complete with its payload: park it, send it as soon as admitted. */
+void engine_submit(struct engine *e, struct request *r);
+
+/* Fails a request that engine_check() refused. */
+void engine_refuse(struct engine *e, struct request *r, int error);
+
+/* The answer has left: the slot is free. */
+void engine_release(struct engine *e, struct request *r);
+
+/* The kernel's end is gone. */
+void engine_front_gone(struct engine *e);
+
+/* ---- for the control thread ---- */
+
+void engine_post(struct engine *e, uint32_t mail_bits);
+
+/* What has happened since the last call: enum engine_news bits. */
+uint32_t engine_take_news(struct engine *e);
+
+#endif

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The data thread's loop, its link, and its mail with the control thread. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/guard.h"
+#include "nbd-client/engine.h"
+#include "nbd-client/engine_link.h"
+
+/* ---- mail ---- */
+
+static void tell(struct engine *e, uint32_t news)
+{
+	e->news_pending |= news;
+}
+
+static void on_news_written(struct ring_op *op, int res, uint32_t flags)
+{
+	(void)op;
+	(void)res;
+	(void)flags;
+}
+
+static void post_news(struct engine *e)
+{
+	if (!e->news_pending || e->news_op.pending)
+		return;
+	atomic_fetch_or(&e->news.bits, e->news_pending);
+	e->news_pending = 0;
+	e->news_word = 1;
+	ring_write(&e->ring, &e->news_op, RING_NEWS, &e->news_word,
+		   sizeof(e->news_word));
+}
+
+static void on_mail(struct ring_op *op, int res, uint32_t flags)
+{
+	(void)op;
+	(void)res;
+	(void)flags;
+}
+
+void engine_post(struct engine *e, uint32_t mail_bits)
+{
+	uint64_t one = 1;
+	ssize_t ignored;
+
+	atomic_fetch_or(&e->mail.bits, mail_bits);
+	/* Cannot fail: the counter would have to reach 2^64 - 1. */
+	ignored = write(e->mail.event_fd, &one, sizeof(one));
+	(void)ignored;
+}
+
+uint32_t engine_take_news(struct engine *e)
+{
+	return atomic_exchange(&e->news.bits, 0);
+}
+
+/* ---- the link ---- */
+
+static ssize_t link_bytes(struct stream *s, const uint8_t *from, size_t bytes)
+{
+	struct engine *e = list_entry(s, struct engine, link_stream);
+
+	return rx_take(&e->link_rx, from, bytes) < 0 ? -1 : (ssize_t)bytes;
+}
+
+static size_t link_place(struct stream *s, uint8_t **ret_to)
+{
+	struct engine *e = list_entry(s, struct engine, link_stream);
+
+	return rx_place(&e->link_rx, ret_to);
+}
+
+static void link_placed(struct stream *s, size_t bytes)
+{
+	struct engine *e = list_entry(s, struct engine, link_stream);
+
+	if (rx_placed(&e->link_rx, bytes) < 0)
+		engine_link_lost(e, EPROTO, e->link_rx.failure);
+}
+
+static void link_end(struct stream *s, int error)
+{
+	struct engine *e = list_entry(s, struct engine, link_stream);
+
+	engine_link_lost(e, -error, e->link_rx.failure);
+}
+
+static const struct stream_ops link_stream_ops = {
+	.on_bytes = link_bytes,
+	.place = link_place,
+	.on_placed = link_placed,
+	.on_end = link_end,
+};
+
+static const struct rx_ops link_rx_ops = {
+	.find = engine_find,
+	.on_progress = engine_on_progress,
+	.on_reply = engine_on_reply,
+};
+
+static void link_tx_error(struct tx *tx, int error)
+{
+	struct engine *e = list_entry(tx, struct engine, link_tx);
+
+	engine_link_lost(e, -error, NULL);
+}
+
+static void link_up(struct engine *e)
+{
+	CHECK(e->link == ENGINE_LINK_DOWN);
+	if (ring_set_file(&e->ring, RING_LINK, e->mail.link_fd) < 0) {
+		engine_link_lost(e, EBADF, "the socket cannot be registered");
+		return;
+	}
+	e->link = ENGINE_LINK_UP;
+	e->failing = false;
+	rx_reset(&e->link_rx, e->mail.structured, e->config.slot_bytes);
+	tx_open(&e->link_tx);
+	stream_open(&e->link_stream);
+}
+
+void engine_link_lost(struct engine *e, int error, const char *reason)
+{
+	if (e->link == ENGINE_LINK_DRAINING)
+		return;
+	e->link = ENGINE_LINK_DRAINING;
+	tx_close(&e->link_tx);
+	stream_close(&e->link_stream);
+	atomic_store(&e->news.link_error, error);
+	atomic_store(&e->news.link_reason, reason);
+	tell(e, NEWS_LINK_LOST);
+}
+
+/* After the control thread's shutdown of the socket all operations end. */
+static void link_step(struct engine *e)
+{
+	if (e->link == ENGINE_LINK_UP) {
+		stream_step(&e->link_stream);
+		return;
+	}
+	if (e->link != ENGINE_LINK_DRAINING || tx_busy(&e->link_tx) ||
+	    stream_busy(&e->link_stream))
+		return;
+	tx_reset(&e->link_tx);
+	/* Lets go of the file: only then is the connection really closed. */
+	ring_set_file(&e->ring, RING_LINK, -1);
+	e->link = ENGINE_LINK_DOWN;
+	engine_take_back(e);
+	tell(e, NEWS_LINK_IDLE);
+}
+
+/* ---- the front ---- */
+
+void engine_front_gone(struct engine *e)
+{
+	if (e->front->gone)
+		return;
+	e->front->gone = true;
+	tell(e, NEWS_FRONT_GONE);
+}
+
+static void front_up(struct engine *e)
+{
+	if (ring_set_file(&e->ring, RING_FRONT, e->mail.front_fd) < 0) {
+		engine_front_gone(e);
+		return;
+	}
+	e->front->ops->open(e->front);
+}
+
+/* ---- the end ---- */
+
+/* Nothing is left to answer: say goodbye, once. */
+static void close_step(struct engine *e)
+{
+	struct proto_request p = { .command = NBD_CMD_DISC };
+
+	if (!e->closing || e->pool.free_count != e->config.slots)
+		return;
+	if (e->link == ENGINE_LINK_UP) {
+		if (!e->disc.header_bytes) {
+			proto_put_request(e->disc.header, &p);
+			e->disc.header_bytes = sizeof(struct nbd_request);
+			tx_push(&e->link_tx, &e->disc);
+			return;
+		}
+		if (!list_empty(&e->disc.node))
+			return; /* still on its way */
+	}
+	e->closing = false;
+	tell(e, NEWS_CLOSED);
+}
+
+static void read_mail(struct engine *e)
+{
+	uint32_t mail = atomic_exchange(&e->mail.bits, 0);
+
+	if (mail & MAIL_LINK_UP)
+		link_up(e);
+	if (mail & MAIL_LINK_DROP && e->link == ENGINE_LINK_UP)
+		engine_link_lost(e, 0, "given up by command");
+	if (mail & MAIL_FRONT_UP)
+		front_up(e);
+	if (mail & MAIL_FAIL)
+		e->failing = true;
+	if (mail & MAIL_CLOSE)
+		e->closing = true;
+	if (mail & MAIL_STOP)
+		e->stopping = true;
+}
+
+int engine_round(struct engine *e, uint32_t timeout_ms)
+{
+	int ret;
+
+	if (!e->mail_op.pending)
+		ring_read(&e->ring, &e->mail_op, RING_MAIL, &e->mail_word,
+			  sizeof(e->mail_word));
+	ret = ring_wait(&e->ring, timeout_ms);
+	if (ret < 0)
+		return ret;
+	e->now_ns = clock_now_ns();
+	e->stats->heartbeat_ns = e->now_ns;
+	e->stats->wakeups++;
+	read_mail(e);
+	link_step(e);
+	e->front->ops->step(e->front);
+	engine_dispatch(e);
+	close_step(e);
+	tx_step(&e->link_tx);
+	e->front->ops->flush(e->front);
+	post_news(e);
+	return 0;
+}
+
+int engine_open(struct engine *e, struct front *front)
+{
+	int ret = ring_init(&e->ring);
+
+	if (ret < 0)
+		return ret;
+	ret = rxring_open(&e->rx_critical, &e->ring, 0, RX_BUFFERS,
+			  RX_BUFFER_BYTES, e->rx_memory);
+	if (!ret)
+		ret = ring_set_file(&e->ring, RING_MAIL, e->mail.event_fd);
+	if (!ret)
+		ret = ring_set_file(&e->ring, RING_NEWS, e->news.event_fd);
+	if (!ret)
+		ret = ring_warm_up(&e->ring);
+	if (ret < 0) {
+		ring_fini(&e->ring);
+		return ret;
+	}
+	e->front = front;
+	front->engine = e;
+	e->mail_op.on_done = on_mail;
+	e->news_op.on_done = on_news_written;
+	list_init(&e->disc.node);
+	tx_init(&e->link_tx, &e->ring, RING_LINK, engine_on_sent,
+		link_tx_error, &e->stats->link_sends);
+	rx_init(&e->link_rx, &link_rx_ops);
+	stream_init(&e->link_stream, &link_stream_ops, &e->ring,
+		    &e->rx_critical, RING_LINK, &e->stats->link_receives,
+		    &e->stats->rx_exhausted);
+	return 0;
+}
+
+void engine_run(struct engine *e)
+{
+	guard_arm(&e->stats->stray_mallocs);
+	while (!e->stopping) {
+		if (engine_round(e, HEARTBEAT_MS) < 0) {
+			uint64_t one = 1;
+			ssize_t ignored;
+
+			/* The ring is of no use any more: tell without it. */
+			atomic_fetch_or(&e->news.bits, NEWS_FAILED);
+			ignored = write(e->news.event_fd, &one, sizeof(one));
+			(void)ignored;
+			break;
+		}
+	}
+	guard_disarm();
+}
+
+void engine_close(struct engine *e)
+{
+	ring_fini(&e->ring);
+}

@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the negotiation does on each event: the cells of handshake.c's table.
+ *
+ * Owns the messages that we send and the judgement on those that come.  Called
+ * by the dispatcher of handshake.c alone, on the control thread.  Section names
+ * are those of the protocol text.
+ *
+ * Two ways of leaving, as "Termination of the session during option haggling"
+ * demands: act_leave() says NBD_OPT_ABORT (after the end of the haggling,
+ * depart() says NBD_CMD_DISC) where the server has done nothing wrong;
+ * act_fail() just ends where it broke a rule, or where nothing can be said.
+ */
+#include "nbd-client/handshake_act.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/bytes.h"
+#include "common/check.h"
+#include "common/proto.h"
+#include "common/text.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+#define SHOWN_NAME_BYTES 100	/* of an export name, in a message */
+#define SHOWN_TEXT_BYTES 200	/* of what the server says about an error */
+
+/* ---- Ends ---- */
+
+void act_fail(struct handshake *hs)
+{
+	CHECK(hs->err.exit_code != EXIT_OK);
+	hs->out_bytes = hs->out_sent_bytes = 0;
+	handshake_enter(hs, ST_FAILED);
+}
+
+void act_finish(struct handshake *hs)
+{
+	hs->out_bytes = hs->out_sent_bytes = 0;
+	handshake_enter(hs, hs->err.exit_code == EXIT_OK ? ST_DONE : ST_FAILED);
+}
+
+/* ---- Output ---- */
+
+static uint8_t *out_take(struct handshake *hs, size_t bytes)
+{
+	uint8_t *at = hs->out + hs->out_bytes;
+
+	CHECK(bytes <= sizeof(hs->out) - hs->out_bytes);
+	hs->out_bytes += (uint32_t)bytes;
+	return at;
+}
+
+/* One option is in flight at a time: each is answered before the next. */
+static void put_option(struct handshake *hs, uint32_t option,
+		       size_t length_bytes)
+{
+	hs->option = option;
+	hs->step++;
+	proto_put_option(out_take(hs, sizeof(struct nbd_option)), option,
+			 (uint32_t)length_bytes);
+}
+
+/* Soft disconnect while haggling; keeps the error, if there is one. */
+void act_leave(struct handshake *hs)
+{
+	put_option(hs, NBD_OPT_ABORT, 0);
+	handshake_enter(hs, ST_ABORT);
+}
+
+/* Soft disconnect once transmission has begun: nothing may follow it. */
+static void depart(struct handshake *hs)
+{
+	const struct proto_request r = { .command = NBD_CMD_DISC };
+
+	hs->step++;
+	proto_put_request(out_take(hs, sizeof(struct nbd_request)), &r);
+	handshake_enter(hs, ST_DISC);
+}
+
+static void ask_tls(struct handshake *hs)
+{
+	put_option(hs, NBD_OPT_STARTTLS, 0);
+	handshake_enter(hs, ST_STARTTLS);
+}
+
+static void ask_structured(struct handshake *hs)
+{
+	put_option(hs, NBD_OPT_STRUCTURED_REPLY, 0);
+	handshake_enter(hs, ST_STRUCTURED);
+}
+
+static void ask_list(struct handshake *hs)
+{
+	put_option(hs, NBD_OPT_LIST, 0);
+	handshake_enter(hs, ST_LIST);
+}
+
+void act_forget_export(struct handshake *hs)
+{
+	hs->have_export = false;
+	hs->infos_count = 0;
+	hs->info.size_bytes = 0;
+	hs->info.flags = 0;
+	hs->info.block_min = NBD_MIN_BLOCK_DEFAULT;
+	hs->info.block_pref = NBD_PREF_BLOCK_DEFAULT;
+	hs->info.block_max = NBD_MAX_PAYLOAD_DEFAULT;
+	hs->info.block_sizes_given = false;
+	hs->info.name[0] = '\0';
+	hs->info.description[0] = '\0';
+}
+
+/* NBD_OPT_INFO and NBD_OPT_GO: each information is asked for once. */
+void act_ask_export(struct handshake *hs)
+{
+	static const uint16_t infos[] = {
+		NBD_INFO_BLOCK_SIZE, NBD_INFO_NAME, NBD_INFO_DESCRIPTION,
+	};
+	uint8_t data[HANDSHAKE_OUT_BYTES];
+	int bytes = proto_put_go(data, sizeof(data), hs->export_name,
+				 strlen(hs->export_name), infos, COUNT(infos));
+
+	CHECK(bytes > 0);
+	act_forget_export(hs);
+	put_option(hs,
+		   hs->params.goal == HANDSHAKE_GO ? NBD_OPT_GO : NBD_OPT_INFO,
+		   (size_t)bytes);
+	memcpy(out_take(hs, (size_t)bytes), data, (size_t)bytes);
+	handshake_enter(hs, ST_EXPORT);
+}
+
+/* NBD_OPT_EXPORT_NAME, where there is nothing better. */
+void act_ask_name(struct handshake *hs)
+{
+	size_t bytes = strlen(hs->export_name);
+
+	act_forget_export(hs);
+	hs->info.by_export_name = true;
+	put_option(hs, NBD_OPT_EXPORT_NAME, bytes);
+	memcpy(out_take(hs, bytes), hs->export_name, bytes);
+	handshake_enter(hs, ST_NAME);
+}
+
+/* The first option that may have an effect; after TLS, if there is any. */
+static void ask_what_we_came_for(struct handshake *hs)
+{
+	if (hs->params.goal == HANDSHAKE_LIST)
+		ask_list(hs);
+	else if (hs->params.no_go)
+		act_ask_name(hs);
+	else if (hs->params.no_structured)
+		act_ask_export(hs);
+	else
+		ask_structured(hs);
+}
+
+/* ---- Actions: what any state may do ---- */
+
+void act_nop(struct handshake *hs)
+{
+	(void)hs;
+}
+
+/* A cell that no peer can reach, only a mistake of ours. */
+void act_never(struct handshake *hs)
+{
+	(void)hs;
+	CHECK(!"this event cannot happen in this state");
+}
+
+/* The server broke a rule: "what" it did. */
+void act_protest(struct handshake *hs, const char *what)
+{
+	err_set(&hs->err, X_REFUSED, EPROTO,
+		"the server breaks the protocol: %s", what);
+	act_fail(hs);
+}
+
+void act_strange(struct handshake *hs)
+{
+	err_set(&hs->err, X_REFUSED, EPROTO,
+		"the server breaks the protocol: reply type %u (%s) to option %s",
+		hs->reply.type, proto_rep_name(hs->reply.type),
+		proto_option_name(hs->option));
+	act_fail(hs);
+}
+
+void act_extra(struct handshake *hs)
+{
+	err_set(&hs->err, X_REFUSED, EPROTO,
+		"the server breaks the protocol: it sends data while it has to wait for us");
+	act_fail(hs);
+}
+
+/* Whatever was injected before TLS must not be taken for what came in it. */
+void act_plaintext(struct handshake *hs)
+{
+	err_set(&hs->err, X_TLS, EPROTO,
+		"plain text follows the answer to STARTTLS: somebody may be tampering with the connection");
+	act_fail(hs);
+}
+
+void act_extra_after_end(struct handshake *hs)
+{
+	if (hs->params.goal != HANDSHAKE_GO)
+		return;
+	err_set(&hs->err, X_REFUSED, EPROTO,
+		"the server breaks the protocol: data follow the end of the negotiation, before any request");
+	act_fail(hs);
+}
+
+void act_closed(struct handshake *hs)
+{
+	err_set(&hs->err, X_UNREACHABLE, ECONNRESET,
+		"the server closed the connection instead of sending %s; its log should say why",
+		handshake_waiting_for(hs));
+	act_fail(hs);
+}
+
+void act_closed_early(struct handshake *hs)
+{
+	err_set(&hs->err, X_UNREACHABLE, ECONNRESET,
+		"the server closed the connection without a greeting; it may not admit this host, or have too many clients");
+	act_fail(hs);
+}
+
+void act_closed_after_end(struct handshake *hs)
+{
+	if (hs->params.goal != HANDSHAKE_GO)
+		return;
+	err_set(&hs->err, X_UNREACHABLE, ECONNRESET,
+		"the server closed the connection right after it had accepted it; its log should say why");
+	act_fail(hs);
+}
+
+void act_timed_out(struct handshake *hs)
+{
+	err_set(&hs->err, X_UNREACHABLE, ETIMEDOUT,
+		"the server has not answered within %u.%03u s; waiting for %s; is it hung, or no NBD server?",
+		hs->timeout_ms / 1000, hs->timeout_ms % 1000,
+		handshake_waiting_for(hs));
+	act_fail(hs);
+}
+
+/* NBD_REP_ERR_SHUTDOWN: a soft disconnect is mandatory. */
+void act_going_away(struct handshake *hs)
+{
+	err_set(&hs->err, X_UNREACHABLE, ESHUTDOWN,
+		"the server is shutting down; try again when it is back");
+	act_leave(hs);
+}
+
+void act_tls_required(struct handshake *hs)
+{
+	if (hs->info.tls) {
+		err_set(&hs->err, X_TLS, EPROTO,
+			"the server breaks the protocol: it demands TLS inside TLS");
+		act_fail(hs);
+		return;
+	}
+	err_set(&hs->err, X_TLS, ENOKEY,
+		"the server insists on TLS, or has no such export; use nbds:// (or nbds+unix://) with its certificate or key");
+	act_leave(hs);
+}
+
+/* What each error says, and what helps. */
+static const struct refusal {
+	uint32_t type;
+	int error;
+	const char *reason;
+	const char *remedy;
+} refusals[] = {
+	{ NBD_REP_ERR_UNSUP, EOPNOTSUPP, "it does not know how",
+	  "a newer server may" },
+	{ NBD_REP_ERR_POLICY, EACCES, "its configuration forbids it",
+	  "its administrator can allow it" },
+	{ NBD_REP_ERR_INVALID, EINVAL, "it finds the request invalid",
+	  "its log should say why" },
+	{ NBD_REP_ERR_PLATFORM, EOPNOTSUPP, "it was built without it",
+	  "another server may have it" },
+	{ NBD_REP_ERR_UNKNOWN, ENOENT, "it has no such export",
+	  "see which ones it has with: nbd-client exports" },
+	{ NBD_REP_ERR_BLOCK_SIZE_REQD, EPROTO,
+	  "it demands a request for block sizes that it has got",
+	  "this is a mistake in the server" },
+	{ NBD_REP_ERR_TOO_BIG, EMSGSIZE, "the request is too large for it",
+	  "a shorter export name may help" },
+	{ NBD_REP_ERR_EXT_HEADER_REQD, EOPNOTSUPP,
+	  "it insists on extended headers",
+	  "its administrator can allow clients without" },
+};
+
+static const struct refusal unknown_refusal = {
+	0, EPROTO, "it gives a reason that is not in the protocol",
+	"its log should say more",
+};
+
+void act_refused(struct handshake *hs)
+{
+	const struct refusal *why = &unknown_refusal;
+	uint32_t text_bytes = hs->reply.length_bytes;
+	char name[SHOWN_NAME_BYTES];
+	char text[SHOWN_TEXT_BYTES];
+
+	for (size_t i = 0; i < COUNT(refusals); i++)
+		if (refusals[i].type == hs->reply.type)
+			why = &refusals[i];
+	if (text_bytes > NBD_STRING_MAX)
+		text_bytes = NBD_STRING_MAX;
+	text_escape(text, sizeof(text), hs->in, text_bytes);
+	text_escape_str(name, sizeof(name), hs->export_name);
+	if (hs->params.goal == HANDSHAKE_LIST)
+		err_set(&hs->err, X_REFUSED, why->error,
+			"the server does not list its exports: %s%s%s%s; %s",
+			why->reason, text_bytes > 0 ? " (\"" : "", text,
+			text_bytes > 0 ? "\")" : "", why->remedy);
+	else
+		err_set(&hs->err, X_REFUSED, why->error,
+			"the server refuses export '%s': %s%s%s%s; %s", name,
+			why->reason, text_bytes > 0 ? " (\"" : "", text,
+			text_bytes > 0 ? "\")" : "", why->remedy);
+	act_leave(hs);
+}
+
+/* ---- Actions: greeting ("Newstyle negotiation") ---- */
+
+void act_magic(struct handshake *hs)
+{
+	char text[SHOWN_NAME_BYTES];
+
+	if (get_be64(hs->in) == NBD_MAGIC) {
+		handshake_enter(hs, ST_STYLE);
+		return;
+	}
+	text_escape(text, sizeof(text), hs->in, hs->in_bytes);
+	err_set(&hs->err, X_REFUSED, EPROTO,
+		"this is not an NBD server: it begins with '%s'; is the port right?",
+		text);
+	act_fail(hs);
+}
+
+void act_style(struct handshake *hs)
+{
+	uint64_t style_magic = get_be64(hs->in);
+
+	if (style_magic == NBD_OPTS_MAGIC) {
+		handshake_enter(hs, ST_FLAGS);
+		return;
+	}
+	if (style_magic == NBD_OLDSTYLE_MAGIC)
+		err_set(&hs->err, X_REFUSED, EPROTONOSUPPORT,
+			"the server speaks only oldstyle NBD, of before 2011; upgrade it, or let it serve newstyle (nbdkit: without -o)");
+	else
+		err_set(&hs->err, X_REFUSED, EPROTO,
+			"the server breaks the protocol: it greets neither newstyle nor oldstyle");
+	act_fail(hs);
+}
+
+/* "Handshake flags": unknown ones are ignored, ours answer what is offered. */
+void act_flags(struct handshake *hs)
+{
+	uint16_t offered = get_be16(hs->in);
+	uint32_t ours = 0;
+
+	hs->fixed = (offered & NBD_FLAG_FIXED_NEWSTYLE) != 0;
+	hs->no_zeroes = (offered & NBD_FLAG_NO_ZEROES) != 0;
+	if (hs->fixed)
+		ours |= NBD_FLAG_C_FIXED_NEWSTYLE;
+	if (hs->no_zeroes)
+		ours |= NBD_FLAG_C_NO_ZEROES;
+	put_be32(out_take(hs, sizeof(struct nbd_client_flags)), ours);
+
+	if (hs->fixed && hs->params.tls != HANDSHAKE_TLS_OFF) {
+		ask_tls(hs);
+	} else if (hs->fixed) {
+		ask_what_we_came_for(hs);
+	} else if (hs->params.tls == HANDSHAKE_TLS_REQUIRE) {
+		err_set(&hs->err, X_TLS, EPROTONOSUPPORT,
+			"the server is too old for TLS, or somebody makes it look so; without TLS: nbd://");
+		act_fail(hs);
+	} else if (hs->params.goal == HANDSHAKE_LIST) {
+		err_set(&hs->err, X_REFUSED, EOPNOTSUPP,
+			"the server is too old to list its exports; ask its administrator for their names");
+		act_fail(hs);
+	} else {
+		act_ask_name(hs);
+	}
+}
+
+/* ---- Actions: STARTTLS ("Client-side requirements") ---- */
+
+void act_tls_granted(struct handshake *hs)
+{
+	hs->step++;
+	handshake_enter(hs, ST_TLS);
+}
+
+void act_tls_up(struct handshake *hs)
+{
+	hs->info.tls = true;
+	ask_what_we_came_for(hs);
+}
+
+void act_tls_denied(struct handshake *hs)
+{
+	if (hs->params.tls != HANDSHAKE_TLS_REQUIRE) {
+		ask_what_we_came_for(hs);
+		return;
+	}
+	err_set(&hs->err, X_TLS, EPROTONOSUPPORT,
+		"the server does not offer TLS (%s), or somebody makes it look so; configure it there, or use nbd:// without",
+		proto_rep_name(hs->reply.type));
+	act_leave(hs);
+}
+
+/* ---- Actions: NBD_OPT_STRUCTURED_REPLY ---- */
+
+void act_structured_on(struct handshake *hs)
+{
+	hs->info.structured = true;
+	act_ask_export(hs);
+}
+
+/* ---- Actions: NBD_OPT_INFO and NBD_OPT_GO ---- */
+
+static void info_export(struct handshake *hs)
+{
+	struct export_info *x = &hs->info;
+	uint64_t size_bytes;
+	uint16_t tx_flags;
+
+	if (proto_get_info_export(&size_bytes, &tx_flags, hs->in,
+				  hs->reply.length_bytes) < 0) {
+		act_protest(hs, "INFO_EXPORT of a wrong length");
+	} else if (hs->have_export && (size_bytes != x->size_bytes ||
+				       tx_flags != x->flags)) {
+		act_protest(hs, "two INFO_EXPORT that contradict each other");
+	} else {
+		hs->have_export = true;
+		x->size_bytes = size_bytes;
+		x->flags = tx_flags;
+	}
+}
+
+static void info_block_size(struct handshake *hs)
+{
+	struct export_info *x = &hs->info;
+	uint32_t min, pref, max;
+
+	if (proto_get_info_block_size(&min, &pref, &max, hs->in,
+				      hs->reply.length_bytes) < 0) {
+		act_protest(hs, "INFO_BLOCK_SIZE of a wrong length");
+	} else if (proto_check_block_sizes(min, pref, max) < 0) {
+		err_set(&hs->err, X_REFUSED, EPROTO,
+			"the server breaks the protocol: impossible block sizes (minimum %u, preferred %u, largest payload %u)",
+			min, pref, max);
+		act_fail(hs);
+	} else if (x->block_sizes_given &&
+		   (min != x->block_min || pref != x->block_pref ||
+		    max != x->block_max)) {
+		act_protest(hs, "two INFO_BLOCK_SIZE that contradict each other");
+	} else {
+		x->block_sizes_given = true;
+		x->block_min = min;
+		x->block_pref = pref;
+		x->block_max = max;
+	}
+}
+
+static void info_string(struct handshake *hs, char dst[NBD_STRING_MAX + 1],
+			const char *complaint)
+{
+	size_t bytes = hs->reply.length_bytes - NBD_INFO_STRING_MIN_LENGTH;
+	const uint8_t *src = hs->in + NBD_INFO_STRING_MIN_LENGTH;
+
+	if (bytes > NBD_STRING_MAX || memchr(src, '\0', bytes) != NULL) {
+		act_protest(hs, complaint);
+		return;
+	}
+	memcpy(dst, src, bytes);
+	dst[bytes] = '\0';
+}
+
+static void info_name(struct handshake *hs)
+{
+	info_string(hs, hs->info.name,
+		    "INFO_NAME that is too long or has a NUL");
+}
+
+static void info_description(struct handshake *hs)
+{
+	info_string(hs, hs->info.description,
+		    "INFO_DESCRIPTION that is too long or has a NUL");
+}
+
+/* Any order; types that are not here are ignored. */
+static const struct {
+	uint16_t type;
+	void (*take)(struct handshake *hs);
+} info_types[] = {
+	{ NBD_INFO_EXPORT, info_export },
+	{ NBD_INFO_NAME, info_name },
+	{ NBD_INFO_DESCRIPTION, info_description },
+	{ NBD_INFO_BLOCK_SIZE, info_block_size },
+};
+
+void act_info(struct handshake *hs)
+{
+	uint16_t type;
+
+	if (hs->reply.length_bytes < NBD_INFO_STRING_MIN_LENGTH) {
+		act_protest(hs, "an information without a type");
+		return;
+	}
+	if (++hs->infos_count > HANDSHAKE_INFOS_MAX) {
+		act_protest(hs, "informations without end");
+		return;
+	}
+	type = get_be16(hs->in);
+	for (size_t i = 0; i < COUNT(info_types); i++)
+		if (info_types[i].type == type)
+			info_types[i].take(hs);
+}
+
+/*
+ * The export is known: can it be used?  False: err says why not, and nothing
+ * is wrong with the protocol, so that a soft disconnect is due.
+ */
+static bool export_is_usable(struct handshake *hs)
+{
+	struct export_info *x = &hs->info;
+
+	if (x->size_bytes > INT64_MAX) {
+		err_set(&hs->err, X_REFUSED, EOVERFLOW,
+			"the export claims %llu bytes, more than any file can have; this is a mistake in the server",
+			(unsigned long long)x->size_bytes);
+		return false;
+	}
+	if (hs->params.goal != HANDSHAKE_GO)
+		return true;
+	if (x->size_bytes < x->block_min) {
+		err_set(&hs->err, X_REFUSED, ENOSPC,
+			"the export has %llu bytes, less than a block of %u; it cannot be a disk",
+			(unsigned long long)x->size_bytes, x->block_min);
+		return false;
+	}
+	return true;
+}
+
+static bool flags_are_good(struct handshake *hs)
+{
+	if (proto_check_flags(&hs->info.flags, hs->info.flags,
+			      hs->info.structured) == 0)
+		return true;
+	act_protest(hs, "transmission flags without HAS_FLAGS");
+	return false;
+}
+
+void act_export_done(struct handshake *hs)
+{
+	if (!hs->have_export) {
+		act_protest(hs, "it accepts the export without saying how large it is");
+		return;
+	}
+	if (!flags_are_good(hs))
+		return;
+	if (hs->params.goal == HANDSHAKE_INFO) {
+		export_is_usable(hs);
+		act_leave(hs);
+	} else if (export_is_usable(hs)) {
+		act_finish(hs);
+	} else {
+		depart(hs);
+	}
+}
+
+/* ---- Actions: NBD_OPT_EXPORT_NAME ---- */
+
+void act_name_done(struct handshake *hs)
+{
+	if (export_is_usable(hs) && hs->params.goal == HANDSHAKE_GO)
+		act_finish(hs);
+	else
+		depart(hs);
+}
+
+void act_name_answer(struct handshake *hs)
+{
+	const uint8_t *in = hs->in;
+
+	hs->info.size_bytes = get_be64(
+		in + offsetof(struct nbd_export_name_reply, size_bytes));
+	hs->info.flags =
+		get_be16(in + offsetof(struct nbd_export_name_reply, flags));
+	if (!flags_are_good(hs))
+		return;
+	if (hs->no_zeroes)
+		act_name_done(hs);
+	else
+		handshake_enter(hs, ST_ZEROES);
+}
+
+/* This option has no error reply: a server that is unwilling just goes. */
+void act_closed_name(struct handshake *hs)
+{
+	char name[SHOWN_NAME_BYTES];
+
+	text_escape_str(name, sizeof(name), hs->export_name);
+	err_set(&hs->err, X_REFUSED, ENOENT,
+		"the server closed the connection when asked for export '%s'; it may not have it, insist on TLS (nbds://), or not admit this host",
+		name);
+	act_fail(hs);
+}
+
+/* ---- Actions: NBD_OPT_LIST ---- */
+
+void act_list_entry(struct handshake *hs)
+{
+	uint32_t max = hs->params.list_max > 0 ? hs->params.list_max
+					       : HANDSHAKE_LIST_MAX;
+	const char *name = (const char *)hs->in + sizeof(struct nbd_rep_server);
+	struct handshake_entry entry;
+	uint32_t name_bytes;
+
+	if (hs->reply.length_bytes > sizeof(hs->in) ||
+	    proto_get_rep_server(&name_bytes, hs->in,
+				 hs->reply.length_bytes) < 0) {
+		act_protest(hs, "an entry of its list has a wrong length");
+		return;
+	}
+	/* It is in the middle of an answer: there is no polite way out. */
+	if (++hs->entries_count > max) {
+		err_set(&hs->err, X_REFUSED, E2BIG,
+			"the server lists more than %u exports, and no end is in sight",
+			max);
+		act_fail(hs);
+		return;
+	}
+	entry.name = name;
+	entry.name_bytes = name_bytes;
+	entry.description = name + name_bytes;
+	entry.description_bytes = hs->reply.length_bytes -
+				  sizeof(struct nbd_rep_server) - name_bytes;
+	if (hs->params.on_entry != NULL)
+		hs->params.on_entry(hs->params.arg, &entry);
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The sums. No state. */
+#include "common/pin.h"
+#include "nbd-client/front_nbd.h"
+#include "nbd-client/sizing.h"
+
+/*
+ * Swap: what may lie in the kernel must be far below the reserve, and 64 KiB of
+ * send buffer suffice for swap (BASELINES.md 3). The receive buffer holds the
+ * replies to a full window of read-ahead.
+ */
+#define SWAP_SEND_BYTES (64u * KIB)
+#define SWAP_RECEIVE_BYTES (512u * KIB)
+#define SWAP_PAIR_BYTES (128u * KIB)
+
+/* A plain disk: throughput; the kernel tunes the link's buffers itself. */
+#define DISK_PAIR_BYTES (512u * KIB)
+
+static bool is_swap(const struct attach_options *o)
+{
+	return o->swap != SWAP_NO;
+}
+
+struct engine_config sizing_config(const struct attach_options *o,
+				   const struct export_info *x)
+{
+	struct engine_config c = {
+		.slots = o->slots,
+		.slots_reserve = o->slots / 8 ? o->slots / 8 : 1,
+		.slot_bytes = o->slot_bytes,
+		.export = x,
+	};
+
+	/* The server's limit on a payload is a limit on ours. */
+	while (c.slot_bytes > x->block_max && c.slot_bytes > SLOT_BYTES_MIN)
+		c.slot_bytes /= 2;
+	/*
+	 * Admitted at most: every slot. For swap the replies owed fit into the
+	 * receive buffer and our own; writes are held back by their slots.
+	 */
+	c.tx_window_bytes = (uint64_t)c.slots * (c.slot_bytes + 64);
+	c.rx_window_bytes = c.tx_window_bytes;
+	if (is_swap(o))
+		c.rx_window_bytes = SWAP_RECEIVE_BYTES +
+				    RX_BUFFERS * RX_BUFFER_BYTES;
+	return c;
+}
+
+size_t sizing_pinned_bytes(const struct engine_config *c)
+{
+	return pin_pages(sizeof(struct engine)) +
+	       pin_pages(sizeof(struct front_nbd)) +
+	       pin_pages(engine_rx_bytes()) +
+	       pin_pages(engine_slot_bytes(c));
+}
+
+struct conn_buffers sizing_conn_buffers(const struct attach_options *o)
+{
+	if (!is_swap(o))
+		return (struct conn_buffers){ 0 };
+	return (struct conn_buffers){ .send_bytes = SWAP_SEND_BYTES,
+				      .receive_bytes = SWAP_RECEIVE_BYTES };
+}
+
+uint32_t sizing_pair_bytes(const struct attach_options *o)
+{
+	return is_swap(o) ? SWAP_PAIR_BYTES : DISK_PAIR_BYTES;
+}
+
+struct host_needs sizing_needs(const struct attach_options *o)
+{
+	return (struct host_needs){
+		/* the kernel doubles what setsockopt is given */
+		.link_send_bytes = 2ull * SWAP_SEND_BYTES,
+		.link_receive_bytes = 2ull * SWAP_RECEIVE_BYTES,
+		.front_send_bytes = 2ull * sizing_pair_bytes(o),
+		.front_receive_bytes = 2ull * sizing_pair_bytes(o),
+	};
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How much of everything: each figure is derived here from what the user asked
+ * and what the server allows, as a sum that a reader can add up.
+ *
+ * Pure. Control thread and tests.
+ */
+#ifndef NBD_SIZING_H
+#define NBD_SIZING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "include/export.h"
+#include "nbd-client/conn.h"
+#include "nbd-client/daemon.h"
+#include "nbd-client/engine.h"
+#include "nbd-client/host.h"
+
+/* Slots, their size and the windows. */
+struct engine_config sizing_config(const struct attach_options *o,
+				   const struct export_info *x);
+
+/* The pinned region. */
+size_t sizing_pinned_bytes(const struct engine_config *c);
+
+/* Socket buffers to the server, as given to setsockopt (doubled there). */
+struct conn_buffers sizing_conn_buffers(const struct attach_options *o);
+
+/* SO_SNDBUF of either end of the socketpair, likewise. */
+uint32_t sizing_pair_bytes(const struct attach_options *o);
+
+/* What the kernel may hold for us at the worst moment. */
+struct host_needs sizing_needs(const struct attach_options *o);
+
+#endif

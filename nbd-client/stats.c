@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The status page of a device: made by its daemon, read by anybody.
+ *
+ * Owns the file RUN_DIR/nbd0.stats and its mapping. The control thread makes
+ * and removes it; who writes which field stands in include/ctl.h. The reading
+ * half belongs to the command line and may allocate.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "nbd-client/host.h"
+#include "nbd-client/stats.h"
+
+#define SUFFIX ".stats"
+
+const char *stats_run_dir = RUN_DIR;
+
+static void page_path(const char *name, const char *suffix, char *path,
+		      size_t path_bytes)
+{
+	snprintf(path, path_bytes, "%s/%s" SUFFIX "%s", stats_run_dir, name,
+		 suffix);
+}
+
+/* ---- The daemon's side ---- */
+
+static int create_failed(const char *path, struct err *err)
+{
+	int error = errno;
+
+	return err_set(err,
+		       error == EACCES || error == EPERM ? X_PERMISSION :
+							   X_FAILURE,
+		       error, "cannot make %s: %s; %s", path, strerror(error),
+		       error == EACCES || error == EPERM ?
+			       "run as root" :
+			       "is the file system of /run full?");
+}
+
+static int refuse_second(const char *name, struct err *err)
+{
+	const struct stats_page *page;
+	int rc = 0;
+
+	if (stats_open(name, &page, NULL))
+		return 0;
+	if (stats_alive(page) && page->state != STATS_GONE)
+		rc = err_set(err, X_BUSY, EBUSY,
+			     "/dev/%s is attached already, by process %d; "
+			     "detach it first", name, page->pid);
+	stats_close(page);
+	return rc;
+}
+
+static void fill_in(struct stats_page *page, const char *name)
+{
+	memcpy(page->magic, STATS_MAGIC, sizeof(page->magic));
+	page->version = STATS_VERSION;
+	page->page_bytes = sizeof(*page);
+	page->pid = getpid();
+	(void)host_process_start(page->pid, &page->pid_start);
+	page->attached_at = (uint64_t)time(NULL);
+	snprintf(page->device, sizeof(page->device), "/dev/%s", name);
+	page->state = STATS_ATTACHING;
+}
+
+/*
+ * A file of full size: later nothing has to be allocated. The pages of tmpfs
+ * can be swapped out; mlockall(MCL_FUTURE) in the daemon locks them.
+ */
+static int make_file(const char *path, int *ret_fd, struct err *err)
+{
+	int fd, rc;
+
+	(void)unlink(path);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return create_failed(path, err);
+	/* Whatever the umask: everybody may look. */
+	rc = fchmod(fd, 0644) ? errno : 0;
+	if (!rc)
+		rc = posix_fallocate(fd, 0, sizeof(struct stats_page));
+	if (rc) {
+		errno = rc;
+		rc = create_failed(path, err);
+		close(fd);
+		(void)unlink(path);
+		return rc;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+int stats_create(const char *name, struct stats_page **ret_page,
+		 struct err *err)
+{
+	char path[256], temp[256];
+	struct stats_page *page = MAP_FAILED;
+	int fd = -1, rc;
+
+	if (mkdir(stats_run_dir, 0755) && errno != EEXIST)
+		return create_failed(stats_run_dir, err);
+	rc = refuse_second(name, err);
+	if (rc)
+		return rc;
+	page_path(name, "", path, sizeof(path));
+	page_path(name, ".new", temp, sizeof(temp));
+	rc = make_file(temp, &fd, err);
+	if (rc)
+		return rc;
+	page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		    0);
+	if (page == MAP_FAILED) {
+		rc = create_failed(temp, err);
+		goto out;
+	}
+	fill_in(page, name);
+	if (rename(temp, path))
+		rc = create_failed(path, err);
+out:
+	close(fd);
+	if (rc) {
+		(void)unlink(temp);
+		if (page != MAP_FAILED)
+			munmap(page, sizeof(*page));
+		return rc;
+	}
+	*ret_page = page;
+	return 0;
+}
+
+void stats_remove(const char *name, struct stats_page *page)
+{
+	char path[256];
+
+	page_path(name, "", path, sizeof(path));
+	(void)unlink(path);
+	if (page)
+		munmap(page, sizeof(*page));
+}
+
+/* ---- The reader's side ---- */
+
+static int check_page(const char *name, const struct stats_page *page,
+		      struct err *err)
+{
+	if (memcmp(page->magic, STATS_MAGIC, sizeof(page->magic)))
+		return err_set(err, X_FAILURE, EBADMSG,
+			       "the status file of %s is damaged; detach it "
+			       "with --force", name);
+	if (page->version != STATS_VERSION ||
+	    page->page_bytes != sizeof(*page))
+		return err_set(err, X_FAILURE, EPROTONOSUPPORT,
+			       "%s was attached by another version of "
+			       "nbd-client; use that one", name);
+	/* Strings from another process: they must end. */
+	if (!memchr(page->device, 0, sizeof(page->device)) ||
+	    !memchr(page->front, 0, sizeof(page->front)) ||
+	    !memchr(page->uri, 0, sizeof(page->uri)))
+		return err_set(err, X_FAILURE, EBADMSG,
+			       "the status file of %s is damaged; detach it "
+			       "with --force", name);
+	return 0;
+}
+
+int stats_open(const char *name, const struct stats_page **ret_page,
+	       struct err *err)
+{
+	const struct stats_page *page;
+	struct stat st;
+	char path[256];
+	int fd, rc;
+
+	page_path(name, "", path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && errno == ENOENT)
+		return err_set(err, X_NOT_FOUND, ENOENT,
+			       "%s is not attached; \"nbd-client list\" shows "
+			       "what is", name);
+	if (fd < 0)
+		return err_set(err, errno == EACCES ? X_PERMISSION : X_FAILURE,
+			       errno, "cannot read %s: %s", path,
+			       strerror(errno));
+	/* Shorter than a page: reading it would be SIGBUS. */
+	if (fstat(fd, &st) || st.st_size != (off_t)sizeof(*page)) {
+		close(fd);
+		return err_set(err, X_FAILURE, EPROTONOSUPPORT,
+			       "the status file of %s is damaged or of another "
+			       "version of nbd-client; detach it with --force",
+			       name);
+	}
+	page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, fd, 0);
+	rc = page == MAP_FAILED ? -errno : 0;
+	close(fd);
+	if (rc)
+		return err_set(err, X_FAILURE, -rc, "cannot map %s: %s", path,
+			       strerror(-rc));
+	rc = check_page(name, page, err);
+	if (rc) {
+		stats_close(page);
+		return rc;
+	}
+	*ret_page = page;
+	return 0;
+}
+
+void stats_close(const struct stats_page *page)
+{
+	munmap((void *)(uintptr_t)page, sizeof(*page));
+}
+
+bool stats_alive(const struct stats_page *page)
+{
+	return host_process_alive(page->pid, page->pid_start);
+}
+
+uint64_t stats_silent_ns(uint64_t heartbeat_ns, uint64_t now_ns)
+{
+	/* It may have beaten after the reader looked at the clock. */
+	if (!heartbeat_ns || heartbeat_ns > now_ns)
+		return 0;
+	return now_ns - heartbeat_ns;
+}
+
+static int is_page(const struct dirent *entry)
+{
+	size_t length = strlen(entry->d_name);
+
+	return length > strlen(SUFFIX) && length < DEVICE_NAME_BYTES &&
+	       !strcmp(entry->d_name + length - strlen(SUFFIX), SUFFIX);
+}
+
+/* nbd2 before nbd10. */
+static int by_number(const struct dirent **a, const struct dirent **b)
+{
+	return strverscmp((*a)->d_name, (*b)->d_name);
+}
+
+int stats_each(void (*on_page)(const char *name, const struct stats_page *page,
+			       void *arg),
+	       void *arg)
+{
+	const struct stats_page *page;
+	struct dirent **entries;
+	int count, i, unreadable = 0;
+
+	count = scandir(stats_run_dir, &entries, is_page, by_number);
+	if (count < 0) /* no directory: nothing was ever attached */
+		return errno == ENOENT ? 0 : -errno;
+	for (i = 0; i < count; i++) {
+		char *name = entries[i]->d_name;
+
+		name[strlen(name) - strlen(SUFFIX)] = '\0';
+		if (stats_open(name, &page, NULL)) {
+			unreadable++;
+		} else {
+			on_page(name, page, arg);
+			stats_close(page);
+		}
+		free(entries[i]);
+	}
+	free(entries);
+	return unreadable;
+}
+
+uint64_t stats_percentile_us(const uint64_t buckets[STATS_BUCKETS],
+			     uint32_t per_mille)
+{
+	uint64_t total = 0, seen = 0, rank;
+	uint32_t i;
+
+	for (i = 0; i < STATS_BUCKETS; i++)
+		total += buckets[i];
+	if (!total)
+		return 0;
+	/* The rank-th request in order of latency, counted from 1. */
+	rank = total / 1000 * per_mille + (total % 1000 * per_mille + 999) /
+						  1000;
+	if (!rank)
+		rank = 1;
+	for (i = 0; i < STATS_BUCKETS - 1; i++) {
+		seen += buckets[i];
+		if (seen >= rank)
+			break;
+	}
+	return (uint64_t)1 << i;
+}
+
+/* ---- Rows of guarantees ---- */
+
+struct stats_guarantee *
+stats_guarantee_find(struct stats_guarantee rows[STATS_GUARANTEES],
+		     const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < STATS_GUARANTEES && rows[i].name[0]; i++) {
+		if (!strcmp(rows[i].name, name))
+			return &rows[i];
+	}
+	return NULL;
+}
+
+static void row_set(struct stats_guarantee *rows, const char *name, bool worse,
+		    enum guarantee_state state, const char *fmt, va_list ap)
+{
+	struct stats_guarantee *row = stats_guarantee_find(rows, name);
+	size_t i;
+
+	for (i = 0; !row && i < STATS_GUARANTEES; i++) {
+		if (!rows[i].name[0]) {
+			row = &rows[i];
+			snprintf(row->name, sizeof(row->name), "%s", name);
+			row->state = GUARANTEE_OFF;
+		}
+	}
+	if (!row || (worse && state < row->state))
+		return;
+	/* The first reason stays: the next ones mostly follow from it. */
+	if (worse && state == row->state && state > GUARANTEE_OK)
+		return;
+	row->state = state;
+	vsnprintf(row->detail, sizeof(row->detail), fmt, ap);
+}
+
+void stats_guarantee_set(struct stats_guarantee rows[STATS_GUARANTEES],
+			 const char *name, enum guarantee_state state,
+			 const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	row_set(rows, name, true, state, fmt, ap);
+	va_end(ap);
+}
+
+void stats_guarantee_replace(struct stats_guarantee rows[STATS_GUARANTEES],
+			     const char *name, enum guarantee_state state,
+			     const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	row_set(rows, name, false, state, fmt, ap);
+	va_end(ap);
+}
+
+/* ---- Names as printed ---- */
+
+static const char *name_of(const char *const *names, size_t count,
+			   uint32_t value)
+{
+	return value < count ? names[value] : "?";
+}
+
+const char *stats_state_name(uint32_t state)
+{
+	static const char *const names[] = {
+		[STATS_ATTACHING] = "attaching",
+		[STATS_LIVE] = "live",
+		[STATS_DETACHING] = "detaching",
+		[STATS_GONE] = "gone",
+	};
+
+	return name_of(names, sizeof(names) / sizeof(names[0]), state);
+}
+
+const char *stats_link_name(uint32_t link)
+{
+	static const char *const names[] = {
+		[STATS_LINK_DOWN] = "down",
+		[STATS_LINK_CONNECTING] = "connecting",
+		[STATS_LINK_UP] = "up",
+	};
+
+	return name_of(names, sizeof(names) / sizeof(names[0]), link);
+}
+
+const char *stats_guarantee_name(uint32_t state)
+{
+	static const char *const names[] = {
+		[GUARANTEE_OFF] = "off",
+		[GUARANTEE_OK] = "ok",
+		[GUARANTEE_DEGRADED] = "degraded",
+		[GUARANTEE_MISSING] = "missing",
+	};
+
+	return name_of(names, sizeof(names) / sizeof(names[0]), state);
+}
+
+const char *stats_op_name(uint32_t op)
+{
+	static const char *const names[STATS_OPS] = {
+		[STATS_READ] = "read",	     [STATS_WRITE] = "write",
+		[STATS_FLUSH] = "flush",     [STATS_TRIM] = "trim",
+		[STATS_ZEROES] = "zeroes",
+	};
+
+	return name_of(names, STATS_OPS, op);
+}

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Tables for people and JSON for programs, from the same cells.
+ *
+ * Owns tables until they are printed. Command line only.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/check.h"
+#include "common/text.h"
+#include "nbd-client/table.h"
+
+#define GAP 2 /* blanks between columns */
+
+/* A value in both forms; NULL if memory ran out. */
+struct cell {
+	char *text;
+	char *json;
+};
+
+struct table {
+	struct output *out;
+	const struct table_column *columns;
+	size_t column_count;
+	size_t cell_count;
+	size_t cell_room;
+	struct cell *cells;
+};
+
+static void fail(struct output *out, int error)
+{
+	if (!out->error)
+		out->error = error;
+}
+
+/* ---- Cells ---- */
+
+struct table *table_new(struct output *out, const struct table_column *columns,
+			size_t column_count)
+{
+	struct table *table = calloc(1, sizeof(*table));
+
+	if (!table) {
+		fail(out, ENOMEM);
+		return NULL;
+	}
+	table->out = out;
+	table->columns = columns;
+	table->column_count = column_count;
+	return table;
+}
+
+/* Takes both strings; either may be NULL for want of memory. */
+static void add(struct table *table, char *text, char *json)
+{
+	struct cell *cells;
+	size_t room;
+
+	if (!table || !text || !json)
+		goto drop;
+	if (table->cell_count == table->cell_room) {
+		room = table->cell_room ? 2 * table->cell_room : 64;
+		cells = realloc(table->cells, room * sizeof(*cells));
+		if (!cells)
+			goto drop;
+		table->cells = cells;
+		table->cell_room = room;
+	}
+	table->cells[table->cell_count++] = (struct cell){ text, json };
+	return;
+drop:
+	if (table)
+		fail(table->out, ENOMEM);
+	free(text);
+	free(json);
+}
+
+/* Characters that a terminal could take for commands, or a reader for text. */
+static bool json_plain(uint32_t c)
+{
+	return c >= 0x20 && c != 0x7f && !(c >= 0x80 && c < 0xa0) &&
+	       !(c >= 0x200e && c <= 0x200f) && !(c >= 0x2028 && c <= 0x202e) &&
+	       !(c >= 0x2066 && c <= 0x2069);
+}
+
+/* Length of the character at s, which is valid UTF-8, and its number. */
+static size_t utf8_next(const unsigned char *s, uint32_t *ret_char)
+{
+	size_t n = *s < 0x80 ? 1 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : 4, i;
+	uint32_t c = n == 1 ? *s : *s & (0xffu >> (n + 1));
+
+	for (i = 1; i < n; i++)
+		c = c << 6 | (s[i] & 0x3f);
+	*ret_char = c;
+	return n;
+}
+
+/* A JSON string with its quotes; value is valid UTF-8 without NUL. */
+static char *json_quote(const char *value, size_t length)
+{
+	const unsigned char *s = (const unsigned char *)value;
+	const unsigned char *end = s + length;
+	char *json = malloc(6 * length + 3), *to = json;
+	uint32_t c;
+	size_t n;
+
+	if (!json)
+		return NULL;
+	*to++ = '"';
+	for (; s < end; s += n) {
+		n = utf8_next(s, &c);
+		if (c == '"' || c == '\\') {
+			*to++ = '\\';
+			*to++ = (char)c;
+		} else if (json_plain(c)) {
+			memcpy(to, s, n);
+			to += n;
+		} else {
+			to += snprintf(to, 7, "\\u%04x", c);
+		}
+	}
+	*to++ = '"';
+	*to = '\0';
+	return json;
+}
+
+/* Each byte may become \xNN. */
+static char *escape(const char *value, size_t length)
+{
+	char *text = malloc(4 * length + 1);
+
+	if (text)
+		text_escape(text, 4 * length + 1, value, length);
+	return text;
+}
+
+void table_bytes_string(struct table *table, const char *value, size_t length)
+{
+	char *text = escape(value, length), *json = NULL;
+
+	/* JSON has no bytes: what is no UTF-8 is given as people see it. */
+	if (text_is_utf8(value, length))
+		json = json_quote(value, length);
+	else if (text)
+		json = json_quote(text, strlen(text));
+	add(table, text, json);
+}
+
+void table_string(struct table *table, const char *value)
+{
+	table_bytes_string(table, value, strlen(value));
+}
+
+/* A value that looks the same in both forms, or not. */
+static void add_plain(struct table *table, const char *text, const char *json)
+{
+	add(table, strdup(text), strdup(json));
+}
+
+void table_number(struct table *table, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	add_plain(table, text, text);
+}
+
+void table_format_size(uint64_t bytes, char *ret_text, size_t text_bytes)
+{
+	static const char units[] = "BKMGTPE";
+	uint64_t tenths, unit = 1;
+	size_t i = 0;
+
+	while (bytes / unit >= 1024 && i < sizeof(units) - 2) {
+		unit *= 1024;
+		i++;
+	}
+	/* Rounded down: never more than is there. */
+	tenths = bytes % unit * 10 / unit;
+	if (unit > UINT64_MAX / 10) /* exabytes: avoid the overflow */
+		tenths = bytes % unit / (unit / 10);
+	if (tenths)
+		snprintf(ret_text, text_bytes, "%" PRIu64 ".%" PRIu64 "%c",
+			 bytes / unit, tenths, units[i]);
+	else
+		snprintf(ret_text, text_bytes, "%" PRIu64 "%c", bytes / unit,
+			 units[i]);
+}
+
+void table_size(struct table *table, uint64_t bytes)
+{
+	char text[24], json[24];
+
+	snprintf(json, sizeof(json), "%" PRIu64, bytes);
+	table_format_size(bytes, text, sizeof(text));
+	add_plain(table,
+		  table && table->out->options.bytes ? json : text, json);
+}
+
+void table_bool(struct table *table, bool value)
+{
+	add_plain(table, value ? "yes" : "no", value ? "true" : "false");
+}
+
+void table_time(struct table *table, uint64_t seconds)
+{
+	time_t t = (time_t)seconds;
+	char text[32], json[24];
+	struct tm tm;
+
+	if (!seconds || !localtime_r(&t, &tm)) {
+		table_none(table);
+		return;
+	}
+	strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
+	snprintf(json, sizeof(json), "%" PRIu64, seconds);
+	add_plain(table, text, json);
+}
+
+/* The values of a list as one text; the caller frees it. NULL: no memory. */
+static char *join(const char *const *values, bool json)
+{
+	char *all = NULL, *one;
+	size_t bytes, i;
+	FILE *file;
+
+	file = open_memstream(&all, &bytes);
+	if (!file)
+		return NULL;
+	for (i = 0; values[i]; i++) {
+		one = json ? json_quote(values[i], strlen(values[i])) :
+			     strdup(values[i]);
+		if (!one) {
+			fclose(file);
+			free(all);
+			return NULL;
+		}
+		fprintf(file, "%s%s", i == 0 ? "" : json ? ", " : " ", one);
+		free(one);
+	}
+	if (fclose(file)) {
+		free(all);
+		return NULL;
+	}
+	return all;
+}
+
+void table_list(struct table *table, const char *const *values)
+{
+	char *all = join(values, true), *json = NULL;
+
+	if (all && asprintf(&json, "[%s]", all) < 0)
+		json = NULL;
+	free(all);
+	add(table, join(values, false), json);
+}
+
+void table_none(struct table *table)
+{
+	add_plain(table, "-", "null");
+}
+
+/* ---- Printing ---- */
+
+void output_begin(struct output *out, FILE *file,
+		  const struct output_options *options)
+{
+	*out = (struct output){ .file = file, .options = *options };
+}
+
+/* Not before there is something: a command that fails prints nothing. */
+static void json_head(struct output *out)
+{
+	if (!out->sections)
+		fprintf(out->file, "{\n  \"version\": %d",
+			OUTPUT_JSON_VERSION);
+}
+
+int output_end(struct output *out, struct err *err)
+{
+	if (out->options.json) {
+		json_head(out);
+		fprintf(out->file, "\n}\n");
+	}
+	if (fflush(out->file) || ferror(out->file))
+		fail(out, errno ? errno : EIO);
+	if (!out->error)
+		return 0;
+	return err_set(err, X_FAILURE, out->error, "cannot write the output: %s",
+		       strerror(out->error));
+}
+
+/* Columns on a terminal; combining and wide characters are not known here. */
+static size_t width(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += ((unsigned char)*text & 0xc0) != 0x80;
+	return n;
+}
+
+static void pad(FILE *file, size_t n)
+{
+	fprintf(file, "%*s", (int)n, "");
+}
+
+static size_t column_width(const struct table *table, size_t column)
+{
+	size_t i, w, widest = 0;
+
+	if (!table->out->options.no_headings)
+		widest = width(table->columns[column].heading);
+	for (i = column; i < table->cell_count; i += table->column_count) {
+		w = width(table->cells[i].text);
+		if (w > widest)
+			widest = w;
+	}
+	return widest;
+}
+
+/* One cell; nothing is padded at the end of a line. */
+static void print_cell(const struct table *table, size_t column,
+		       size_t column_bytes, const char *text)
+{
+	FILE *file = table->out->file;
+	bool last = column + 1 == table->column_count;
+
+	if (table->columns[column].right)
+		pad(file, column_bytes - width(text));
+	fputs(*text ? text : "-", file);
+	if (last)
+		fputc('\n', file);
+	else
+		pad(file, GAP + (table->columns[column].right ?
+					 0 :
+					 column_bytes -
+						 (*text ? width(text) : 1)));
+}
+
+static void print_rows(const struct table *table)
+{
+	size_t *widths = calloc(table->column_count, sizeof(*widths));
+	size_t i, column;
+
+	if (!widths) {
+		fail(table->out, ENOMEM);
+		return;
+	}
+	for (column = 0; column < table->column_count; column++) {
+		widths[column] = column_width(table, column);
+		if (!widths[column]) /* room for the "-" of an empty cell */
+			widths[column] = 1;
+	}
+	for (column = 0; !table->out->options.no_headings &&
+			 column < table->column_count;
+	     column++)
+		print_cell(table, column, widths[column],
+			   table->columns[column].heading);
+	for (i = 0; i < table->cell_count; i++) {
+		column = i % table->column_count;
+		print_cell(table, column, widths[column],
+			   table->cells[i].text);
+	}
+	free(widths);
+}
+
+static void print_fields(const struct table *table)
+{
+	size_t i, w, widest = 0;
+
+	for (i = 0; i < table->column_count; i++) {
+		w = width(table->columns[i].heading);
+		if (w > widest)
+			widest = w;
+	}
+	for (i = 0; i < table->cell_count; i++) {
+		fputs(table->columns[i].heading, table->out->file);
+		pad(table->out->file,
+		    widest + GAP - width(table->columns[i].heading));
+		fprintf(table->out->file, "%s\n",
+			*table->cells[i].text ? table->cells[i].text : "-");
+	}
+}
+
+static void print_object(const struct table *table, size_t first,
+			 const char *indent)
+{
+	size_t i;
+
+	fprintf(table->out->file, "{");
+	for (i = 0; i < table->column_count; i++)
+		fprintf(table->out->file, "%s\n%s  \"%s\": %s", i ? "," : "",
+			indent, table->columns[i].key,
+			table->cells[first + i].json);
+	fprintf(table->out->file, "\n%s}", indent);
+}
+
+static void print_json(const struct table *table, const char *key,
+		       enum table_layout layout)
+{
+	FILE *file = table->out->file;
+	size_t i;
+
+	fprintf(file, ",\n  \"%s\": ", key);
+	if (layout == TABLE_FIELDS) {
+		print_object(table, 0, "  ");
+		return;
+	}
+	fprintf(file, "[");
+	for (i = 0; i < table->cell_count; i += table->column_count) {
+		fprintf(file, "%s\n    ", i ? "," : "");
+		print_object(table, i, "    ");
+	}
+	fprintf(file, "%s]", table->cell_count ? "\n  " : "");
+}
+
+void table_print(struct table *table, const char *key,
+		 enum table_layout layout)
+{
+	if (!table)
+		return;
+	/* A cell that got lost would shift all that follow. */
+	if (table->out->error) {
+		table_free(table);
+		return;
+	}
+	CHECK(table->cell_count % table->column_count == 0);
+	CHECK(layout == TABLE_ROWS ||
+	      table->cell_count == table->column_count);
+	if (table->out->options.json)
+		json_head(table->out);
+	else if (table->out->sections)
+		fputc('\n', table->out->file);
+	table->out->sections++;
+	if (table->out->options.json)
+		print_json(table, key, layout);
+	else if (layout == TABLE_FIELDS)
+		print_fields(table);
+	else
+		print_rows(table);
+	table_free(table);
+}
+
+void table_free(struct table *table)
+{
+	size_t i;
+
+	if (!table)
+		return;
+	for (i = 0; i < table->cell_count; i++) {
+		free(table->cells[i].text);
+		free(table->cells[i].json);
+	}
+	free(table->cells);
+	free(table);
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Batched sends; the data thread. */
+#include <errno.h>
+
+#include "common/check.h"
+#include "nbd-client/tx.h"
+
+static size_t item_bytes(const struct tx_item *item)
+{
+	return (size_t)item->header_bytes + item->payload_bytes;
+}
+
+/* One more part of an item, less what has left already. */
+static void add_part(struct tx *tx, const uint8_t *part, size_t bytes,
+		     size_t *skip)
+{
+	size_t skipped = *skip < bytes ? *skip : bytes;
+
+	*skip -= skipped;
+	if (skipped == bytes)
+		return;
+	tx->iovecs[tx->message.msg_iovlen++] = (struct iovec){
+		/* sendmsg does not write to it */
+		.iov_base = (void *)(uintptr_t)(part + skipped),
+		.iov_len = bytes - skipped,
+	};
+}
+
+static void start(struct tx *tx)
+{
+	size_t skip = tx->first_sent;
+	struct list *node;
+
+	tx->message.msg_iovlen = 0;
+	for (node = tx->queue.next; node != &tx->queue; node = node->next) {
+		struct tx_item *item = list_entry(node, struct tx_item, node);
+
+		if (tx->message.msg_iovlen + 2 > TX_IOVECS)
+			break;
+		add_part(tx, item->header, item->header_bytes, &skip);
+		add_part(tx, item->payload, item->payload_bytes, &skip);
+	}
+	ring_send(tx->ring, &tx->op, tx->file, &tx->message);
+	++*tx->sends;
+}
+
+static void on_sendmsg(struct ring_op *op, int res, uint32_t flags)
+{
+	struct tx *tx = list_entry(op, struct tx, op);
+	size_t sent;
+
+	(void)flags;
+	if (!tx->open || res == -EAGAIN || res == -EINTR)
+		return; /* tx_step() tries again if open */
+	if (res < 0) {
+		tx_close(tx);
+		tx->on_error(tx, res);
+		return;
+	}
+	sent = tx->first_sent + (size_t)res;
+	while (!list_empty(&tx->queue)) {
+		struct tx_item *item = list_entry(list_first(&tx->queue),
+						  struct tx_item, node);
+
+		if (sent < item_bytes(item))
+			break;
+		sent -= item_bytes(item);
+		list_remove(&item->node);
+		tx->on_sent(tx, item);
+	}
+	tx->first_sent = sent;
+}
+
+void tx_init(struct tx *tx, struct ring *ring, enum ring_file file,
+	     void (*on_sent)(struct tx *, struct tx_item *),
+	     void (*on_error)(struct tx *, int), uint64_t *sends)
+{
+	*tx = (struct tx){
+		.ring = ring,
+		.file = file,
+		.op.on_done = on_sendmsg,
+		.on_sent = on_sent,
+		.on_error = on_error,
+		.sends = sends,
+	};
+	tx->message.msg_iov = tx->iovecs;
+	list_init(&tx->queue);
+}
+
+void tx_open(struct tx *tx)
+{
+	CHECK(!tx->open && !tx_busy(tx));
+	tx->open = true;
+	tx->first_sent = 0;
+}
+
+void tx_close(struct tx *tx)
+{
+	tx->open = false;
+}
+
+void tx_push(struct tx *tx, struct tx_item *item)
+{
+	CHECK(item_bytes(item) > 0);
+	list_push_back(&tx->queue, &item->node);
+}
+
+void tx_step(struct tx *tx)
+{
+	if (tx->open && !tx_busy(tx) && !list_empty(&tx->queue))
+		start(tx);
+}
+
+void tx_reset(struct tx *tx)
+{
+	CHECK(!tx->open && !tx_busy(tx));
+	while (!list_empty(&tx->queue))
+		list_remove(list_first(&tx->queue));
+	tx->first_sent = 0;
+}
