@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Tests of /sys and /dev as the nbd driver shows them, on a tree of our own. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/stats.h"
+
+static char tree[64], sys_root[80], dev_root[80], modprobe[96];
+
+static void make_dir(const char *path)
+{
+	if (mkdir(path, 0755))
+		assert_int_equal(errno, EEXIST);
+}
+
+/* A file below sys, with the directories on the way to it. */
+static void put(const char *name, const char *text)
+{
+	char path[256], *slash;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", sys_root, name);
+	for (slash = strchr(path + strlen(sys_root) + 1, '/'); slash;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		make_dir(path);
+		*slash = '/';
+	}
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void get(const char *name, char text[64])
+{
+	char path[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", sys_root, name);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	text[fread(text, 1, 63, file)] = '\0';
+	fclose(file);
+}
+
+static void drop(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", sys_root, name);
+	assert_int_equal(unlink(path), 0);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	snprintf(tree, sizeof(tree), "/tmp/test-sysfs.XXXXXX");
+	if (!mkdtemp(tree))
+		return -1;
+	snprintf(sys_root, sizeof(sys_root), "%s/sys", tree);
+	snprintf(dev_root, sizeof(dev_root), "%s/dev", tree);
+	snprintf(modprobe, sizeof(modprobe), "%s/modprobe", tree);
+	make_dir(sys_root);
+	make_dir(dev_root);
+	nbd_sysfs_root = sys_root;
+	nbd_sysfs_dev_root = dev_root;
+	nbd_sysfs_modprobe = modprobe;
+	return 0;
+}
+
+static int remove_tree(const char *path)
+{
+	char *const argv[] = { "rm", "-rf", (char *)path, NULL };
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		execvp("rm", argv);
+		_exit(1);
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	return remove_tree(tree);
+}
+
+static void every_spelling(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t index; /* -1: none */
+	} cases[] = {
+		{ "nbd0", 0 },	      { "nbd15", 15 },	   { "3", 3 },
+		{ "nbd32767", 32767 }, { "nbd32768", -1 }, { "", -1 },
+		{ "nbd", -1 },	      { "nbd01", -1 },	   { "nbd-1", -1 },
+		{ "nbd1p1", -1 },     { "sda", -1 },	   { "nbd 1", -1 },
+		{ "nbd0\n", -1 },     { "NBD0", -1 },	   { "/nbd0", -1 },
+		{ "4294967296", -1 },
+	};
+	char path[256], link[256];
+	struct err err;
+	uint32_t index;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		index = 77;
+		memset(&err, 0, sizeof(err));
+		if (cases[i].index < 0) {
+			assert_int_equal(nbd_sysfs_parse(cases[i].text, &index,
+							 &err), -EINVAL);
+			assert_int_equal(err.exit_code, X_USAGE);
+			assert_int_equal(index, 77);
+			continue;
+		}
+		assert_int_equal(nbd_sysfs_parse(cases[i].text, &index, NULL),
+				 0);
+		assert_int_equal(index, cases[i].index);
+	}
+	/* the device need not exist */
+	snprintf(path, sizeof(path), "%s/nbd7", dev_root);
+	assert_int_equal(nbd_sysfs_parse(path, &index, NULL), 0);
+	assert_int_equal(index, 7);
+	snprintf(path, sizeof(path), "%s/7", dev_root);
+	assert_int_equal(nbd_sysfs_parse(path, &index, NULL), -EINVAL);
+	/* a link to one, and a detour */
+	snprintf(path, sizeof(path), "%s/nbd9", dev_root);
+	assert_true(close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) ==
+		    0);
+	snprintf(link, sizeof(link), "%s/link", dev_root);
+	assert_int_equal(symlink("nbd9", link), 0);
+	assert_int_equal(nbd_sysfs_parse(link, &index, NULL), 0);
+	assert_int_equal(index, 9);
+	snprintf(path, sizeof(path), "%s/../dev/./nbd9", dev_root);
+	assert_int_equal(nbd_sysfs_parse(path, &index, NULL), 0);
+	assert_int_equal(index, 9);
+}
+
+static void names_of_devices(void **state)
+{
+	char text[DEVICE_NAME_BYTES];
+
+	(void)state;
+	nbd_sysfs_device(12, text);
+	assert_string_equal(text, "/dev/nbd12");
+	nbd_sysfs_name(NBD_INDEX_MAX, text);
+	assert_string_equal(text, "nbd32767");
+}
+
+static void the_driver_is_loaded(void **state)
+{
+	char script[256];
+	struct err err = { 0 };
+	FILE *file;
+
+	(void)state;
+	if (geteuid() != 0) {
+		assert_int_equal(nbd_sysfs_load(&err), -EPERM);
+		assert_int_equal(err.exit_code, X_PERMISSION);
+		skip();
+	}
+	/* no modprobe */
+	assert_int_equal(nbd_sysfs_load(&err), -ENOENT);
+	assert_int_equal(err.exit_code, X_KERNEL);
+	/* one that fails */
+	file = fopen(modprobe, "w");
+	fputs("#!/bin/sh\nexit 1\n", file);
+	fclose(file);
+	chmod(modprobe, 0755);
+	assert_int_equal(nbd_sysfs_load(&err), -ENODEV);
+	assert_int_equal(err.exit_code, X_KERNEL);
+	/* one that works */
+	snprintf(script, sizeof(script),
+		 "#!/bin/sh\n[ \"$*\" = '-q nbd' ] && mkdir -p "
+		 "%s/module/nbd\n", sys_root);
+	file = fopen(modprobe, "w");
+	fputs(script, file);
+	fclose(file);
+	assert_int_equal(nbd_sysfs_load(&err), 0);
+	/* and is not asked again */
+	unlink(modprobe);
+	assert_int_equal(nbd_sysfs_load(&err), 0);
+}
+
+static void free_ones_are_found(void **state)
+{
+	uint32_t index = 77;
+	pid_t pid = 0;
+
+	(void)state;
+	/* none at all: the kernel will make the first */
+	assert_int_equal(nbd_sysfs_find_free(&index, NULL), 0);
+	assert_int_equal(index, 0);
+	put("block/nbd0/pid", "123\n");
+	put("block/nbd1/pid", "124\n");
+	put("block/nbd3/size", "0\n");
+	assert_int_equal(nbd_sysfs_find_free(&index, NULL), 0);
+	assert_int_equal(index, 3);
+	assert_false(nbd_sysfs_exists(2));
+	assert_true(nbd_sysfs_exists(3));
+	put("block/nbd3/pid", "9\n");
+	assert_int_equal(nbd_sysfs_find_free(&index, NULL), 0);
+	assert_int_equal(index, 2);
+	assert_int_equal(nbd_sysfs_pid(1, &pid), 0);
+	assert_int_equal(pid, 124);
+	assert_int_equal(nbd_sysfs_pid(2, &pid), -ENOENT);
+	assert_int_equal(pid, 124);
+}
+
+static void make_queue(const char *scheduler, const char *max_sectors)
+{
+	put("block/nbd0/queue/scheduler", scheduler);
+	put("block/nbd0/queue/wbt_lat_usec", "2000\n");
+	put("block/nbd0/queue/io_timeout", "30000\n");
+	put("block/nbd0/queue/max_sectors_kb", max_sectors);
+}
+
+static void tuning_is_read_back(void **state)
+{
+	struct stats_guarantee rows[STATS_GUARANTEES] = { 0 };
+	char text[64];
+
+	(void)state;
+	make_queue("none [mq-deadline]\n", "1280\n");
+	assert_int_equal(nbd_sysfs_tune_early(0, 128 * KIB, NULL), 0);
+	get("block/nbd0/queue/max_sectors_kb", text);
+	assert_string_equal(text, "128");
+	/* our tree answers "none" where the kernel says "[none] ..." */
+	assert_int_equal(nbd_sysfs_tune(0, 64 * KIB, rows, NULL), 0);
+	get("block/nbd0/queue/max_sectors_kb", text);
+	assert_string_equal(text, "64");
+	get("block/nbd0/queue/scheduler", text);
+	assert_string_equal(text, "none");
+	get("block/nbd0/queue/wbt_lat_usec", text);
+	assert_string_equal(text, "0");
+	get("block/nbd0/queue/io_timeout", text);
+	assert_string_equal(text, "2000");
+	assert_int_equal(rows[0].state, GUARANTEE_OK);
+	assert_string_equal(rows[0].detail, "max_sectors_kb 64, scheduler "
+					    "none, wbt off, io_timeout 2 s");
+}
+
+static void what_cannot_be_tuned_is_told(void **state)
+{
+	struct stats_guarantee rows[STATS_GUARANTEES] = { 0 };
+	struct err err = { 0 };
+	char path[256];
+
+	(void)state;
+	assert_int_equal(nbd_sysfs_tune_early(0, 128 * KIB, &err), -ENOENT);
+	/* no write-back throttling in this kernel: fine */
+	make_queue("[none]\n", "1280\n");
+	drop("block/nbd0/queue/wbt_lat_usec");
+	assert_int_equal(nbd_sysfs_tune(0, 128 * KIB, rows, NULL), 0);
+	assert_int_equal(rows[0].state, GUARANTEE_OK);
+	/* no request timer: lost requests are found late */
+	memset(rows, 0, sizeof(rows));
+	drop("block/nbd0/queue/io_timeout");
+	assert_int_equal(nbd_sysfs_tune(0, 128 * KIB, rows, NULL), 0);
+	assert_int_equal(rows[0].state, GUARANTEE_DEGRADED);
+	assert_non_null(strstr(rows[0].detail, "queue/io_timeout"));
+	/* requests could exceed a slot: no */
+	memset(rows, 0, sizeof(rows));
+	drop("block/nbd0/queue/max_sectors_kb");
+	snprintf(path, sizeof(path), "%s/block/nbd0/queue/max_sectors_kb",
+		 sys_root);
+	make_dir(path);
+	assert_true(nbd_sysfs_tune(0, 128 * KIB, rows, &err) < 0);
+	assert_int_equal(rows[0].state, GUARANTEE_MISSING);
+	assert_int_equal(err.exit_code, X_FAILURE);
+}
+
+/* A value that the kernel silently keeps. */
+static void a_limit_that_does_not_stick(void **state)
+{
+	struct stats_guarantee rows[STATS_GUARANTEES] = { 0 };
+	char path[256];
+
+	(void)state;
+	make_queue("[none]\n", "1280\n");
+	snprintf(path, sizeof(path), "%s/block/nbd0/queue/max_sectors_kb",
+		 sys_root);
+	drop("block/nbd0/queue/max_sectors_kb");
+	/* writes vanish, reads yield nothing */
+	assert_int_equal(symlink("/dev/null", path), 0);
+	assert_true(nbd_sysfs_tune(0, 128 * KIB, rows, NULL) < 0);
+	assert_int_equal(rows[0].state, GUARANTEE_MISSING);
+}
+
+static void sizes_and_back_ends(void **state)
+{
+	char text[64];
+	uint64_t bytes;
+
+	(void)state;
+	put("block/nbd0/size", "2097152\n");
+	assert_int_equal(nbd_sysfs_size(0, &bytes), 0);
+	assert_true(bytes == 1ull << 30);
+	assert_int_equal(nbd_sysfs_backend(0, text, sizeof(text)), -ENOENT);
+	put("block/nbd0/backend", "nbd://h/x\n");
+	assert_int_equal(nbd_sysfs_backend(0, text, sizeof(text)), 0);
+	assert_string_equal(text, "nbd://h/x");
+	put("block/nbd0/size", "junk\n");
+	assert_int_equal(nbd_sysfs_size(0, &bytes), -EINVAL);
+}
+
+static void *appear(void *arg)
+{
+	char path[256];
+
+	(void)arg;
+	usleep(30000);
+	put("block/nbd0/size", "2049\n");
+	snprintf(path, sizeof(path), "%s/nbd0", dev_root);
+	mknod(path, S_IFBLK | 0600, makedev(43, 0));
+	drop("block/nbd0/pid");
+	return NULL;
+}
+
+static void waiting_has_an_end(void **state)
+{
+	struct err err = { 0 };
+	char path[256];
+	pthread_t thread;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/probe", dev_root);
+	if (mknod(path, S_IFBLK | 0600, makedev(43, 0)))
+		skip(); /* not root */
+	put("block/nbd0/size", "0\n");
+	put("block/nbd0/pid", "1\n");
+	assert_int_equal(nbd_sysfs_wait_ready(0, 512, 30, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "udev"));
+	assert_int_equal(nbd_sysfs_wait_gone(0, 30, &err), -ETIMEDOUT);
+	assert_int_equal(err.exit_code, X_BUSY);
+	assert_int_equal(pthread_create(&thread, NULL, appear, NULL), 0);
+	/* 2049 sectors and 100 bytes that no sector holds */
+	assert_int_equal(nbd_sysfs_wait_ready(0, 2049 * 512 + 100, 5000, NULL),
+			 0);
+	assert_int_equal(nbd_sysfs_wait_gone(0, 5000, NULL), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(nbd_sysfs_wait_ready(0, 4096, 30, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "expected 4096"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(every_spelling),
+		cmocka_unit_test(names_of_devices),
+		TEST(the_driver_is_loaded),
+		TEST(free_ones_are_found),
+		TEST(tuning_is_read_back),
+		TEST(what_cannot_be_tuned_is_told),
+		TEST(a_limit_that_does_not_stick),
+		TEST(sizes_and_back_ends),
+		TEST(waiting_has_an_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

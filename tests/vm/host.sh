@@ -1,0 +1,189 @@
+#!/bin/sh
+# host.sh: the host side of one run: network, guest, and what the guest asks
+# for.  Runs as the first process of new network, mount and process namespaces
+# (see run), so all it starts and makes goes away with it.
+#
+# The guest's second serial port carries one message a line:
+#	!up		the guest has booted
+#	# TEXT		progress for the person who watches
+#	=KEY VALUE	a fact for the result; the first value of a key counts
+#	?ID ACTION ARG…	do ACTION now (act_ACTION below); answered with
+#			"ID ok TEXT" or "ID err TEXT"
+# and "!end STATUS", written by this side, when QEMU has ended.
+# shellcheck disable=SC2154 # run exports: vm work log key_* and what to boot
+set -eu
+
+fact() { printf '%s\n' "$*" >>"$work/facts"; }
+
+# ---- network and servers
+
+net_up() {
+	ip link set lo up
+	ip tuntap add dev tap0 mode tap
+	ip addr add 10.77.0.1/24 dev tap0
+	ip link set tap0 up
+	# Server content is on a tmpfs: fast, and kept when a server restarts.
+	mkdir "$work/content"
+	mount -t tmpfs content "$work/content"
+}
+
+# port_open PORT: whether something listens there.
+port_open() { ss -Hltn "sport = :$1" | grep -q .; }
+
+# act_server_start NAME PORT MB [ro]: serve content/NAME, made if it is missing.
+act_server_start() {
+	file=$work/content/$1
+	[ -e "$file" ] || truncate -s "${3}M" "$file"
+	set -- "$1" "$2" "${4-}"
+	case $key_server in
+	nbdkit)
+		nbdkit -f -t 16 -i 10.77.0.1 -p "$2" ${3:+-r} -e "$1" file "$file" \
+			>>"$log/server.log" 2>&1 &
+		;;
+	qemu-nbd)
+		qemu-nbd -t -e 16 -f raw -x "$1" -b 10.77.0.1 -p "$2" ${3:+-r} \
+			--discard=unmap --cache=writeback "$file" \
+			>>"$log/server.log" 2>&1 &
+		;;
+	nbd-server)
+		cat >"$work/server-$1.conf" <<-END
+		[generic]
+		allowlist = true
+		listenaddr = 10.77.0.1
+		port = $2
+		[$1]
+		exportname = $file
+		readonly = $([ -n "$3" ] && echo true || echo false)
+		flush = true
+		fua = true
+		trim = true
+		END
+		"$nbd_server" -d -C "$work/server-$1.conf" -p "$work/unused.pid" \
+			>>"$log/server.log" 2>&1 &
+		;;
+	esac
+	echo $! >"$work/server-$1.pid"
+	tries=0
+	until port_open "$2"; do
+		tries=$((tries + 1))
+		kill -0 "$(cat "$work/server-$1.pid")" 2>/dev/null || {
+			echo "$key_server ended: $(tail -n 1 "$log/server.log")"
+			return 1
+		}
+		[ $tries -lt 200 ] || {
+			echo "$key_server does not listen"
+			return 1
+		}
+		sleep 0.05
+	done
+}
+
+# act_server_stop NAME: kill a server; its content stays.
+act_server_stop() {
+	kill -KILL "$(cat "$work/server-$1.pid")"
+}
+
+# act_fill NAME MB: content that nothing else has.
+act_fill() {
+	head -c "${2}M" /dev/urandom >"$work/content/$1"
+}
+
+# act_checksum NAME: of the content as the server's side has it.
+act_checksum() {
+	md5sum <"$work/content/$1" | cut -d ' ' -f 1
+}
+
+# act_later SECONDS ACTION ARG…: for a guest that will not be able to ask then.
+act_later() {
+	seconds=$1
+	shift
+	action=$1
+	shift
+	(sleep "$seconds" && "act_$action" "$@" >>"$log/host.log" 2>&1) &
+}
+
+# ---- the guest
+
+guest_start() {
+	mkfifo "$work/port.in" "$work/port.out"
+	case $key_nic in
+	virtio) card=virtio-net-pci ;;
+	*) card=$key_nic ;;
+	esac
+	(
+		status=0
+		timeout -s KILL "$key_limit" qemu-system-x86_64 -machine q35 \
+			-accel tcg,thread=multi -cpu max -smp 2 -m "$key_mem" \
+			-display none -nodefaults -no-reboot \
+			-kernel "$kernel_dir/vmlinuz" -initrd "$initrd" \
+			-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0" \
+			-drive "file=$root_image,format=raw,if=none,id=d0,readonly=on" \
+			-device virtio-blk-pci,drive=d0 \
+			-drive "file=$work/scenario.tar,format=raw,if=none,id=d1,readonly=on" \
+			-device virtio-blk-pci,drive=d1 \
+			-netdev tap,id=n0,ifname=tap0,script=no,downscript=no \
+			-device "$card,netdev=n0,romfile=" \
+			-serial "file:$log/console.log" \
+			-chardev "pipe,id=port,path=$work/port" -serial chardev:port \
+			>"$log/qemu.log" 2>&1 || status=$?
+		echo "!end $status" >"$work/port.out"
+	) &
+}
+
+# In this shell, not in one for its output: some servers end with their parent.
+answer() {
+	id=$1
+	action=$2
+	shift 2
+	if ! command -v "act_$action" >/dev/null; then
+		echo "$id err no such action" >&4
+	elif "act_$action" "$@" >"$work/said" 2>>"$log/host.log"; then
+		echo "$id ok $(cat "$work/said")" >&4
+	else
+		echo "$id err $(cat "$work/said")" >&4
+	fi
+}
+
+# Reads until QEMU has ended; leaves its status in ended.
+guest_serve() {
+	up=
+	while read -r line; do
+		printf '%s\n' "$line" >>"$log/port.log"
+		case $line in
+		'!up') up=1 ;;
+		'!end '*)
+			ended=${line#!end }
+			return
+			;;
+		'#'*) printf '%s\n' "$line" ;;
+		'='*) fact "${line#=}" ;;
+		'?'*)
+			# shellcheck disable=SC2086 # words are meant
+			answer ${line#?}
+			;;
+		esac
+	done <&3
+}
+
+net_up 2>"$log/host.log" || {
+	fact "result skipped"
+	fact "reason no tap device: $(tail -n 1 "$log/host.log")"
+	exit 0
+}
+guest_start
+# Opened for both so that no open waits and no end of file comes early.
+exec 3<>"$work/port.out" 4<>"$work/port.in"
+guest_serve
+if grep -q '^result ' "$work/facts"; then
+	:
+elif [ -z "$up" ]; then
+	fact "result noboot"
+	fact "reason $(tail -n 1 "$log/qemu.log" | tr -d '\r')"
+elif [ "$ended" = 137 ]; then
+	fact "result timeout"
+	fact "reason no end within $key_limit s"
+else
+	fact "result crash"
+	fact "reason $(grep -m 1 -o 'Kernel panic.*' "$log/console.log" |
+		tr -d '\r' || echo the guest ended without a result)"
+fi
