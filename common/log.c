@@ -15,6 +15,7 @@
 
 static const char *log_name = "nbd-client";
 static enum log_level log_most = LOG_LEVEL_NOTICE;
+static enum log_target log_target = LOG_TO_STDERR;
 static int log_socket = -1;
 static bool log_prefixed;
 static uint64_t log_dropped;
@@ -37,8 +38,25 @@ void log_open(const char *name, enum log_target target, enum log_level most)
 	log_name = name;
 	log_most = most;
 	log_prefixed = !isatty(STDERR_FILENO);
-	if (target == LOG_TO_SYSLOG && log_socket < 0)
-		log_socket = open_syslog();
+	log_target = target;
+}
+
+/* The log may come after us, and be restarted while we run. */
+static void send_syslog(const char *line, size_t bytes)
+{
+	for (int tries = 0; tries < 2; tries++) {
+		if (log_socket < 0)
+			log_socket = open_syslog();
+		if (log_socket < 0)
+			break;
+		if (send(log_socket, line, bytes, MSG_NOSIGNAL) >= 0)
+			return;
+		if (errno == EAGAIN || errno == ENOBUFS)
+			break;
+		close(log_socket);
+		log_socket = -1;
+	}
+	log_dropped++;
 }
 
 /* Standard error may be the journal's socket or a pipe that nobody empties. */
@@ -58,14 +76,13 @@ static void deliver(enum log_level level, const char *text)
 	char line[700];
 	int n;
 
-	if (log_socket >= 0) {
+	if (log_target == LOG_TO_SYSLOG) {
 		n = snprintf(line, sizeof(line), "<%d>%s[%d]: %s",
 			     LOG_DAEMON_FACILITY | (int)level, log_name,
 			     (int)getpid(), text);
 		if (n >= (int)sizeof(line))
 			n = sizeof(line) - 1;
-		if (send(log_socket, line, (size_t)n, MSG_NOSIGNAL) < 0)
-			log_dropped++;
+		send_syslog(line, (size_t)n);
 		return;
 	}
 	if (log_prefixed)

@@ -51,7 +51,7 @@ static int set_swapon(void *target, const char *value, struct err *err)
 static const struct option_spec attach_options[] = {
 	{ .name = "swap", .kind = OPTION_CALL, .value = "[=best-effort]",
 	  .set = set_swap,
-	  .help = "for use as swap: refuse if a guarantee is missing;\n"
+	  .help = "as swap: refuse if a guarantee is missing;\n"
 		  "best-effort: go on, and status says which" },
 	{ .name = "swapon", .kind = OPTION_CALL, .value = "[=PRIORITY]",
 	  .set = set_swapon,

@@ -181,6 +181,7 @@ static int tune_early_up(struct device *d, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
+	nbd_sysfs_save(d->index, &d->queue);
 	return nbd_sysfs_tune_early(d->index, d->config.slot_bytes, err);
 }
 
@@ -440,6 +441,12 @@ static void appear_down(struct device *d)
 		log_say(LOG_LEVEL_WARNING, "%s", err.text);
 }
 
+/* The kernel device is gone again, or never came. */
+static void tune_early_down(struct device *d)
+{
+	nbd_sysfs_restore(d->index, &d->queue);
+}
+
 static int tune_up(struct device *d, struct err *err)
 {
 	int ret = nbd_sysfs_wait_ready(d->index, d->size_bytes,
@@ -494,7 +501,7 @@ static const struct step steps[] = {
 	{ "status page", page_up, page_down },
 	{ "control socket", ctl_up, ctl_down },
 	{ "protection", protect_up, NULL },
-	{ "tune the device", tune_early_up, NULL },
+	{ "tune the device", tune_early_up, tune_early_down },
 	{ "kernel reserve", reserve_up, reserve_down },
 	{ "connect", connect_up, NULL },
 	{ "pinned memory", carve_up, carve_down },

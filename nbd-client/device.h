@@ -21,6 +21,7 @@
 #include "nbd-client/engine.h"
 #include "nbd-client/front_nbd.h"
 #include "nbd-client/genl.h"
+#include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
 
 struct device {
@@ -31,6 +32,7 @@ struct device {
 	char path[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
 	char uri[URI_TEXT_BYTES];
 	uint64_t size_bytes;  /* whole blocks of the export */
+	struct nbd_sysfs_saved queue; /* settings of the device before us */
 	uint32_t block_bytes; /* logical block size */
 	int lock_fd;          /* attaches take turns choosing a device */
 

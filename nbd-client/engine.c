@@ -7,6 +7,7 @@
 #include <inttypes.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/engine_link.h"
 
@@ -38,7 +39,7 @@ static enum stats_op stats_op(const struct request *r)
 static void count(struct engine *e, const struct request *r)
 {
 	enum stats_op op = stats_op(r);
-	uint64_t us = (e->now_ns - r->born_ns) / 1000;
+	uint64_t us = (clock_now_ns() - r->born_ns) / 1000;
 	uint32_t bucket = us ? 64 - (uint32_t)__builtin_clzll(us) : 0;
 
 	e->stats->requests[op]++;
@@ -76,7 +77,7 @@ struct request *engine_take(struct engine *e)
 	r->error = 0;
 	r->piece_start = 0;
 	r->replied = false;
-	r->born_ns = e->now_ns;
+	r->born_ns = clock_now_ns();
 	return r;
 }
 
@@ -266,13 +267,15 @@ void engine_take_back(struct engine *e)
 
 		list_remove(&r->node);
 		throttle_release(&e->throttle, r);
-		if (r->replied && r->error != ESHUTDOWN &&
-		    (r->error || r->piece_start + r->piece_bytes >= r->length)) {
+		/*
+		 * Answered while we still sent: an error is an answer, but a
+		 * success may be told of a payload that never arrived. To send
+		 * it again does no harm, the kernel has not been answered yet.
+		 */
+		if (r->replied && r->error && r->error != ESHUTDOWN) {
 			complete(e, r);
 			continue;
 		}
-		if (r->replied && !r->error)
-			r->piece_start += r->piece_bytes;
 		set_state(e, r, REQUEST_PARKED);
 		list_push_front(&e->parked, &r->node);
 		e->stats->replayed_total++;

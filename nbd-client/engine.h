@@ -78,7 +78,6 @@ struct engine {
 	struct request requests[SLOTS_MAX];
 	struct list parked;    /* oldest first */
 	struct list in_flight; /* in the order of sending */
-	uint64_t now_ns;       /* time of this round */
 
 	enum engine_link link;
 	struct stream link_stream;

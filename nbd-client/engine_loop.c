@@ -198,14 +198,15 @@ static void read_mail(struct engine *e)
 {
 	uint32_t mail = atomic_exchange(&e->mail.bits, 0);
 
+	/* Before the link: a link that comes up at the same time counts. */
+	if (mail & MAIL_FAIL)
+		e->failing = true;
 	if (mail & MAIL_LINK_UP)
 		link_up(e);
 	if (mail & MAIL_LINK_DROP && e->link == ENGINE_LINK_UP)
 		engine_link_lost(e, 0, "given up by command");
 	if (mail & MAIL_FRONT_UP)
 		front_up(e);
-	if (mail & MAIL_FAIL)
-		e->failing = true;
 	if (mail & MAIL_CLOSE)
 		e->closing = true;
 	if (mail & MAIL_STOP)
@@ -222,8 +223,7 @@ int engine_round(struct engine *e, uint32_t timeout_ms)
 	ret = ring_wait(&e->ring, timeout_ms);
 	if (ret < 0)
 		return ret;
-	e->now_ns = clock_now_ns();
-	e->stats->heartbeat_ns = e->now_ns;
+	e->stats->heartbeat_ns = clock_now_ns();
 	e->stats->wakeups++;
 	read_mail(e);
 	link_step(e);

@@ -112,7 +112,7 @@ void act_forget_export(struct handshake *hs)
 }
 
 /* NBD_OPT_INFO and NBD_OPT_GO: each information is asked for once. */
-void act_ask_export(struct handshake *hs)
+static void ask_export_by(struct handshake *hs, uint32_t option)
 {
 	static const uint16_t infos[] = {
 		NBD_INFO_BLOCK_SIZE, NBD_INFO_NAME, NBD_INFO_DESCRIPTION,
@@ -123,11 +123,15 @@ void act_ask_export(struct handshake *hs)
 
 	CHECK(bytes > 0);
 	act_forget_export(hs);
-	put_option(hs,
-		   hs->params.goal == HANDSHAKE_GO ? NBD_OPT_GO : NBD_OPT_INFO,
-		   (size_t)bytes);
+	put_option(hs, option, (size_t)bytes);
 	memcpy(out_take(hs, (size_t)bytes), data, (size_t)bytes);
 	handshake_enter(hs, ST_EXPORT);
+}
+
+void act_ask_export(struct handshake *hs)
+{
+	ask_export_by(hs, hs->params.goal == HANDSHAKE_GO ? NBD_OPT_GO
+							  : NBD_OPT_INFO);
 }
 
 /* NBD_OPT_EXPORT_NAME, where there is nothing better. */
@@ -557,6 +561,15 @@ static bool flags_are_good(struct handshake *hs)
 	return false;
 }
 
+/* The haggling is over: stay, or leave as is due from now on. */
+static void transmission_begins(struct handshake *hs)
+{
+	if (export_is_usable(hs) && hs->params.goal == HANDSHAKE_GO)
+		act_finish(hs);
+	else
+		depart(hs);
+}
+
 void act_export_done(struct handshake *hs)
 {
 	if (!hs->have_export) {
@@ -565,13 +578,17 @@ void act_export_done(struct handshake *hs)
 	}
 	if (!flags_are_good(hs))
 		return;
-	if (hs->params.goal == HANDSHAKE_INFO) {
+	/*
+	 * nbd-server 3.24 opens the export only for GO, and until then says
+	 * that it has no bytes.
+	 */
+	if (hs->option == NBD_OPT_INFO && hs->info.size_bytes == 0) {
+		ask_export_by(hs, NBD_OPT_GO);
+	} else if (hs->option == NBD_OPT_GO) {
+		transmission_begins(hs);
+	} else {
 		export_is_usable(hs);
 		act_leave(hs);
-	} else if (export_is_usable(hs)) {
-		act_finish(hs);
-	} else {
-		depart(hs);
 	}
 }
 
@@ -579,10 +596,7 @@ void act_export_done(struct handshake *hs)
 
 void act_name_done(struct handshake *hs)
 {
-	if (export_is_usable(hs) && hs->params.goal == HANDSHAKE_GO)
-		act_finish(hs);
-	else
-		depart(hs);
+	transmission_begins(hs);
 }
 
 void act_name_answer(struct handshake *hs)

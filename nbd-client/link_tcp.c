@@ -25,6 +25,14 @@
 /* More than any reply but a list's needs at once. */
 #define RECEIVE_BYTES 4096
 
+/* Unlike strerror(3) it needs no memory and no translation: see a reconnect. */
+static const char *describe(int error)
+{
+	const char *text = strerrordesc_np(error);
+
+	return text != NULL ? text : "unknown error";
+}
+
 /* ---- Deadlines ---- */
 
 static uint64_t deadline_in(int timeout_ms)
@@ -116,7 +124,7 @@ static int resolve_tcp(const struct addr *addr, struct link_addrs *out,
 	if (r == EAI_SYSTEM)
 		return err_set(err, X_UNREACHABLE, errno ? errno : EIO,
 			       "cannot look up host '%s': %s", shown,
-			       strerror(errno));
+			       describe(errno));
 	if (r != 0)
 		return err_set(err, X_UNREACHABLE, EHOSTUNREACH,
 			       "cannot look up host '%s': %s; is the name right, and DNS reachable?",
@@ -281,10 +289,10 @@ static int connect_failed(const struct link_addrs *addrs, int error,
 		if (remedies[i].error == error)
 			return err_set(err, remedies[i].exit_code, error,
 				       "cannot connect to %s: %s; %s",
-				       addrs->where, strerror(error),
+				       addrs->where, describe(error),
 				       remedies[i].remedy);
 	return err_set(err, X_UNREACHABLE, error, "cannot connect to %s: %s",
-		       addrs->where, strerror(error));
+		       addrs->where, describe(error));
 }
 
 int link_connect_from(const struct link_addrs *addrs,
@@ -408,7 +416,7 @@ int link_negotiate(int fd, struct handshake *hs, int timeout_ms,
 		if (r < 0 && r != -ETIMEDOUT)
 			return err_set(err, X_FAILURE, -r,
 				       "cannot negotiate with the server: %s",
-				       strerror(-r));
+				       describe(-r));
 	}
 	if (handshake_status(hs) == HANDSHAKE_DONE)
 		check_silence(fd, hs);

@@ -383,6 +383,46 @@ int nbd_sysfs_tune(uint32_t index, uint32_t slot_bytes,
 	return 0;
 }
 
+static const char *const saved_attributes[NBD_SYSFS_SAVED] = {
+	"queue/max_sectors_kb",
+	"queue/scheduler",
+	"queue/wbt_lat_usec",
+	"queue/io_timeout",
+};
+
+void nbd_sysfs_save(uint32_t index, struct nbd_sysfs_saved *ret_saved)
+{
+	char text[128];
+	size_t i;
+
+	*ret_saved = (struct nbd_sysfs_saved){ 0 };
+	for (i = 0; i < NBD_SYSFS_SAVED; i++) {
+		char *from = text, *end;
+
+		if (nbd_sysfs_read(index, saved_attributes[i], text,
+				   sizeof(text)) < 0)
+			continue;
+		/* "[none] mq-deadline": the one in brackets is in force */
+		if (strchr(text, '[') && (end = strchr(text, ']'))) {
+			from = strchr(text, '[') + 1;
+			*end = '\0';
+		}
+		snprintf(ret_saved->value[i], sizeof(ret_saved->value[i]),
+			 "%.31s", from);
+	}
+}
+
+void nbd_sysfs_restore(uint32_t index, const struct nbd_sysfs_saved *saved)
+{
+	size_t i;
+
+	for (i = 0; i < NBD_SYSFS_SAVED; i++) {
+		if (saved->value[i][0])
+			(void)nbd_sysfs_write(index, saved_attributes[i],
+					      saved->value[i]);
+	}
+}
+
 /* The node that udev or devtmpfs made, and of the right device. */
 static bool node_ready(uint32_t index)
 {

@@ -78,6 +78,19 @@ int nbd_sysfs_write(uint32_t index, const char *attribute, const char *text);
 int nbd_sysfs_backend(uint32_t index, char *ret_text, size_t text_bytes);
 int nbd_sysfs_size(uint32_t index, uint64_t *ret_bytes);
 
+/* The queue settings that are changed here, as they were before. */
+#define NBD_SYSFS_SAVED 4u
+struct nbd_sysfs_saved {
+	char value[NBD_SYSFS_SAVED][32]; /* empty: not there, or not read */
+};
+
+/*
+ * Before the first change, and after the device is free again: the driver keeps
+ * these settings for the next user of the device.
+ */
+void nbd_sysfs_save(uint32_t index, struct nbd_sysfs_saved *ret_saved);
+void nbd_sysfs_restore(uint32_t index, const struct nbd_sysfs_saved *saved);
+
 /*
  * Before CONNECT, on an existing index: the largest request, so that not even
  * udev's first reads exceed a slot. -ENOENT when the index does not exist.

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "common/text.h"
 #include "nbd-client/options.h"
 
@@ -191,6 +192,9 @@ static int store(const struct command *command,
 	uint64_t number = 0;
 	int rc = 0;
 
+	/* Only a call may do without: a table that says otherwise is wrong. */
+	CHECK(value || option->kind == OPTION_FLAG ||
+	      option->kind == OPTION_CALL);
 	switch (option->kind) {
 	case OPTION_FLAG:
 		*(bool *)field = true;

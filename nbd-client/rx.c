@@ -101,6 +101,9 @@ static int on_simple(struct rx *rx)
 
 	if (rx->structured && r->command == NBD_CMD_READ)
 		return broken(rx, "a simple reply to a read, structured replies were agreed");
+	/* It must not turn an error that a chunk has told into a success. */
+	if (r->error)
+		return broken(rx, "a simple reply after chunks of a structured one");
 	r->error = proto_error_to_errno(rx->reply.error);
 	if (r->error || r->command != NBD_CMD_READ)
 		return finish(rx);

@@ -34,20 +34,19 @@ static void feed(struct stream *s)
 	uint32_t bytes = s->held_end - s->held_start;
 	ssize_t taken;
 
+	/* Not to be given back by the reader's closing while it reads there. */
+	s->held = false;
 	taken = s->ops->on_bytes(s, rxring_buffer(s->rx, id) + s->held_start,
 				 bytes);
-	if (taken < 0) {
-		end(s, -EPROTO);
+	CHECK(taken < 0 || (size_t)taken <= bytes);
+	if (s->open && taken >= 0 && (size_t)taken < bytes) {
+		s->held = true;
+		s->held_start += (uint32_t)taken;
 		return;
 	}
-	CHECK((size_t)taken <= bytes);
-	if (!s->held)
-		return; /* closed by the reader meanwhile */
-	s->held_start += (uint32_t)taken;
-	if (s->held_start == s->held_end) {
-		s->held = false;
-		rxring_give(s->rx, id);
-	}
+	rxring_give(s->rx, id);
+	if (taken < 0)
+		end(s, -EPROTO);
 }
 
 static void on_received(struct ring_op *op, int res, uint32_t flags)

@@ -106,7 +106,7 @@ step_man() {
 step_coverage() {
 	build coverage --enable-coverage CC=gcc CFLAGS='-g -O0' || return
 	# A test that fails has been counted before.
-	make -j"$jobs" check-unit
+	make -j"$jobs" check-unit >check-unit.log
 	sh "$src/tests/coverage.sh" .
 }
 
@@ -145,9 +145,9 @@ tally() {
 
 # show LOG SUITE-LOG: what a reader wants to see of a failure.
 show() {
-	if grep -qE '^(FAIL|ERROR|XPASS): ' "$1"; then
+	if [ -f "$2" ] && grep -qE '^(FAIL|ERROR|XPASS): ' "$1"; then
 		grep -E '^(FAIL|ERROR|XPASS): ' "$1" | head -n 20
-		[ ! -f "$2" ] || grep -A 4 '^not ok .* - ' "$2" | head -n 40
+		grep -A 4 '^not ok .* - ' "$2" | grep -v '^FAIL' | head -n 40
 	else
 		tail -n 20 "$1"
 	fi
@@ -187,7 +187,8 @@ step() {
 	77) echo "skipped $name ($took): $(tail -n 1 "$log")" ;;
 	*)
 		echo "FAILED $name ($took): see log build-check/logs/$name.log"
-		show "$log" "$work/$name/test-suite.log" | sed 's/^/    /'
+		show "$log" "$work/$name/test-suite.log" |
+			sed 's/^/    /'
 		;;
 	esac
 }

@@ -61,13 +61,14 @@ void fake_ring_reset(void)
 
 static void append(struct fake_bytes *b, const void *from, size_t bytes)
 {
+	if (!bytes)
+		return;
 	if (b->start == b->end) {
 		b->start = 0;
 		b->end = 0;
 	}
-	if (b->room - b->end < bytes) {
-		memmove(b->data, b->data ? b->data + b->start : b->data,
-			b->end - b->start);
+	if (b->start && b->room - b->end < bytes) {
+		memmove(b->data, b->data + b->start, b->end - b->start);
 		b->end -= b->start;
 		b->start = 0;
 	}

@@ -122,6 +122,24 @@ void script_export_name(struct script *s, uint64_t size, uint16_t flags,
 	script_turn(s);
 }
 
+void script_answer(struct script *s, uint32_t option, uint32_t type)
+{
+	script_reply(s, option, type, NULL, 0);
+	script_turn(s);
+}
+
+void script_hello(struct script *s)
+{
+	script_start(s);
+	script_greeting(s, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+}
+
+void script_hello_structured(struct script *s, uint32_t answer)
+{
+	script_hello(s);
+	script_answer(s, NBD_OPT_STRUCTURED_REPLY, answer);
+}
+
 /* ---- Playing it ---- */
 
 /* Every byte that the client has sent. */
@@ -262,4 +280,31 @@ void script_play(const struct script *s, const struct handshake_params *params,
 		assert_memory_equal(talk.bytes, other_talk.bytes, talk.used);
 	}
 	take_apart(&talk, ret_said);
+}
+
+/* ---- Judging it ---- */
+
+void script_assert_done(const struct handshake *hs)
+{
+	if (handshake_status(hs) != HANDSHAKE_DONE)
+		fail_msg("status %d: %s", handshake_status(hs), hs->err.text);
+}
+
+void script_assert_failed(const struct handshake *hs, int exit_code, int error,
+			  const char *mentions)
+{
+	if (handshake_status(hs) != HANDSHAKE_FAILED ||
+	    hs->err.exit_code != exit_code || hs->err.error != error ||
+	    strstr(hs->err.text, mentions) == NULL)
+		fail_msg("status %d, exit %d, errno %d: %s",
+			 handshake_status(hs), hs->err.exit_code,
+			 hs->err.error, hs->err.text);
+}
+
+void script_assert_said(const struct said *said, size_t count,
+			const uint32_t *options)
+{
+	assert_int_equal(said->count, count);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(said->options[i].option, options[i]);
 }

@@ -65,6 +65,13 @@ void script_entry(struct script *s, const char *name, const char *description);
 void script_export_name(struct script *s, uint64_t size, uint16_t flags,
 			size_t zeroes);
 
+/* An option reply without data that ends a turn. */
+void script_answer(struct script *s, uint32_t option, uint32_t type);
+/* A new script: the greeting of a fixed newstyle server. */
+void script_hello(struct script *s);
+/* The same, with an answer to STRUCTURED_REPLY. */
+void script_hello_structured(struct script *s, uint32_t answer);
+
 /*
  * Plays all of it in every way; the last result is in *hs, and what the client
  * said in *ret_said.
@@ -75,5 +82,17 @@ void script_play(const struct script *s, const struct handshake_params *params,
 void script_play_whole(const struct script *s,
 		       const struct handshake_params *params,
 		       struct handshake *hs, struct said *ret_said);
+
+/* How it must have ended. */
+void script_assert_done(const struct handshake *hs);
+void script_assert_failed(const struct handshake *hs, int exit_code, int error,
+			  const char *mentions);
+void script_assert_said(const struct said *said, size_t count,
+			const uint32_t *options);
+#define SCRIPT_SAID(said, ...)                                                 \
+	script_assert_said(said,                                               \
+			   sizeof((const uint32_t[]){ __VA_ARGS__ }) /         \
+				   sizeof(uint32_t),                           \
+			   (const uint32_t[]){ __VA_ARGS__ })
 
 #endif

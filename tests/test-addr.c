@@ -183,70 +183,71 @@ static void tls_parameters(void **state)
 	assert_string_equal(a.socket_path, "/s");
 }
 
-/* Wrong input: which error, what its text must mention, *ret untouched. */
+/* Wrong input: which error, and what its text must mention. */
+static const struct {
+	const char *uri;
+	int error;
+	const char *mentions;
+} wrong[] = {
+	{ "", EINVAL, "empty" },
+	{ ":99", EINVAL, "empty" },
+	{ "a b", EINVAL, "host" },
+	{ "host:ssh", EINVAL, "port" },
+	{ "http://h/x", EPROTONOSUPPORT, "http" },
+	{ "://h", EPROTONOSUPPORT, "scheme" },
+	{ "nbd+vsock://2/x", EPROTONOSUPPORT, "vsock" },
+	{ "nbds+vsock://2/x", EPROTONOSUPPORT, "vsock" },
+	{ "nbd+ssh://h/x", EPROTONOSUPPORT, "ssh -L" },
+	{ "nbds+ssh://h/x", EPROTONOSUPPORT, "ssh -L" },
+	{ "nbd://h:0/x", EINVAL, "port" },
+	{ "nbd://h:65536/x", EINVAL, "port" },
+	{ "nbd://h:99999999999999999999/x", EINVAL, "port" },
+	{ "nbd://h:-1/x", EINVAL, "port" },
+	{ "nbd://h:1x/x", EINVAL, "port" },
+	{ "nbd://::1/x", EINVAL, "brackets" },
+	{ "nbd://[::1/x", EINVAL, "IPv6" },
+	{ "nbd://[::1]99/x", EINVAL, "IPv6" },
+	{ "nbd://[example]/x", EINVAL, "address" },
+	{ "nbd://[]/x", EINVAL, "address" },
+	{ "nbd://[::1%25]/x", EINVAL, "address" },
+	{ "nbd://a%3ab/x", EINVAL, "address" },
+	{ "nbd://a%2Fb/x", EINVAL, "address" },
+	{ "nbd://a%20b/x", EINVAL, "address" },
+	{ "nbd://a%00b/x", EINVAL, "NUL" },
+	{ "nbd://a%3ab@h/x", 0, NULL },
+	{ "nbd://bob:secret@h/x", EINVAL, "password" },
+	{ "nbd://h/%", EINVAL, "%25" },
+	{ "nbd://h/%4", EINVAL, "%25" },
+	{ "nbd://h/%4g", EINVAL, "%25" },
+	{ "nbd://h/%g4", EINVAL, "%25" },
+	{ "nbd://h/a%00b", EINVAL, "NUL" },
+	{ "nbd://h/%00", EINVAL, "NUL" },
+	{ "nbd://h/a b", EINVAL, "%20" },
+	{ "nbd://h/a\nb", EINVAL, "control" },
+	{ "nbd://h/a\x7f", EINVAL, "control" },
+	{ "nbd://h/a#b", EINVAL, "%23" },
+	{ "nbd://h/x?socket=/s", EINVAL, "nbd+unix" },
+	{ "nbd://h/x?colour=red", EINVAL, "colour" },
+	{ "nbd://h/x?tls-type", EINVAL, "tls-type" },
+	{ "nbd://h/x?tls-type=ssl", EINVAL, "x509" },
+	{ "nbd://h/x?tls-verify-peer=2", EINVAL, "tls-verify-peer" },
+	{ "nbd://h/x?tls-verify-peer=", EINVAL, "tls-verify-peer" },
+	{ "nbd://h/x?tls-type=psk&tls-type=psk", EINVAL, "twice" },
+	{ "nbd://h/x?&", EINVAL, "unknown parameter" },
+	{ "nbd://h/x?tls-hostname=%zz", EINVAL, "tls-hostname" },
+	{ "nbd+unix:///x", EINVAL, "socket" },
+	{ "nbd+unix:///x?socket=", EINVAL, "socket" },
+	{ "nbd+unix:///x?socket=a%00b", EINVAL, "NUL" },
+	{ "nbd+unix:///x?socket=%00%00", EINVAL, "NUL" },
+	{ "nbd+unix://h/x?socket=/s", EINVAL, "three slashes" },
+	{ "nbd+unix:///x?socket=/a&socket=/b", EINVAL, "twice" },
+};
+
+/* Each says what is wrong, and leaves *ret alone. */
 static void wrong_uris(void **state)
 {
-	static const struct {
-		const char *uri;
-		int error;
-		const char *mentions;
-	} cases[] = {
-		{ "", EINVAL, "empty" },
-		{ ":99", EINVAL, "empty" },
-		{ "a b", EINVAL, "host" },
-		{ "host:ssh", EINVAL, "port" },
-		{ "http://h/x", EPROTONOSUPPORT, "http" },
-		{ "://h", EPROTONOSUPPORT, "scheme" },
-		{ "nbd+vsock://2/x", EPROTONOSUPPORT, "vsock" },
-		{ "nbds+vsock://2/x", EPROTONOSUPPORT, "vsock" },
-		{ "nbd+ssh://h/x", EPROTONOSUPPORT, "ssh -L" },
-		{ "nbds+ssh://h/x", EPROTONOSUPPORT, "ssh -L" },
-		{ "nbd://h:0/x", EINVAL, "port" },
-		{ "nbd://h:65536/x", EINVAL, "port" },
-		{ "nbd://h:99999999999999999999/x", EINVAL, "port" },
-		{ "nbd://h:-1/x", EINVAL, "port" },
-		{ "nbd://h:1x/x", EINVAL, "port" },
-		{ "nbd://::1/x", EINVAL, "brackets" },
-		{ "nbd://[::1/x", EINVAL, "IPv6" },
-		{ "nbd://[::1]99/x", EINVAL, "IPv6" },
-		{ "nbd://[example]/x", EINVAL, "address" },
-		{ "nbd://[]/x", EINVAL, "address" },
-		{ "nbd://[::1%25]/x", EINVAL, "address" },
-		{ "nbd://a%3ab/x", EINVAL, "address" },
-		{ "nbd://a%2Fb/x", EINVAL, "address" },
-		{ "nbd://a%20b/x", EINVAL, "address" },
-		{ "nbd://a%00b/x", EINVAL, "NUL" },
-		{ "nbd://a%3ab@h/x", 0, NULL },
-		{ "nbd://bob:secret@h/x", EINVAL, "password" },
-		{ "nbd://h/%", EINVAL, "%25" },
-		{ "nbd://h/%4", EINVAL, "%25" },
-		{ "nbd://h/%4g", EINVAL, "%25" },
-		{ "nbd://h/%g4", EINVAL, "%25" },
-		{ "nbd://h/a%00b", EINVAL, "NUL" },
-		{ "nbd://h/%00", EINVAL, "NUL" },
-		{ "nbd://h/a b", EINVAL, "%20" },
-		{ "nbd://h/a\nb", EINVAL, "control" },
-		{ "nbd://h/a\x7f", EINVAL, "control" },
-		{ "nbd://h/a#b", EINVAL, "%23" },
-		{ "nbd://h/x?socket=/s", EINVAL, "nbd+unix" },
-		{ "nbd://h/x?colour=red", EINVAL, "colour" },
-		{ "nbd://h/x?tls-type", EINVAL, "tls-type" },
-		{ "nbd://h/x?tls-type=ssl", EINVAL, "x509" },
-		{ "nbd://h/x?tls-verify-peer=2", EINVAL, "tls-verify-peer" },
-		{ "nbd://h/x?tls-verify-peer=", EINVAL, "tls-verify-peer" },
-		{ "nbd://h/x?tls-type=psk&tls-type=psk", EINVAL, "twice" },
-		{ "nbd://h/x?&", EINVAL, "unknown parameter" },
-		{ "nbd://h/x?tls-hostname=%zz", EINVAL, "tls-hostname" },
-		{ "nbd+unix:///x", EINVAL, "socket" },
-		{ "nbd+unix:///x?socket=", EINVAL, "socket" },
-		{ "nbd+unix:///x?socket=a%00b", EINVAL, "NUL" },
-		{ "nbd+unix:///x?socket=%00%00", EINVAL, "NUL" },
-		{ "nbd+unix://h/x?socket=/s", EINVAL, "three slashes" },
-		{ "nbd+unix:///x?socket=/a&socket=/b", EINVAL, "twice" },
-	};
-
 	(void)state;
-	for (size_t i = 0; i < COUNT(cases); i++) {
+	for (size_t i = 0; i < COUNT(wrong); i++) {
 		struct addr a, before;
 		struct err err;
 		int r;
@@ -254,15 +255,15 @@ static void wrong_uris(void **state)
 		err_clear(&err);
 		memset(&a, 0x55, sizeof(a));
 		before = a;
-		r = addr_parse(&a, cases[i].uri, &err);
-		if (r != -cases[i].error)
-			fail_msg("%s: %d, %s", cases[i].uri, r, err.text);
+		r = addr_parse(&a, wrong[i].uri, &err);
+		if (r != -wrong[i].error)
+			fail_msg("%s: %d, %s", wrong[i].uri, r, err.text);
 		if (r == 0)
 			continue;
 		assert_int_equal(err.exit_code, X_USAGE);
-		assert_int_equal(err.error, cases[i].error);
-		if (strstr(err.text, cases[i].mentions) == NULL)
-			fail_msg("%s: %s", cases[i].uri, err.text);
+		assert_int_equal(err.error, wrong[i].error);
+		if (strstr(err.text, wrong[i].mentions) == NULL)
+			fail_msg("%s: %s", wrong[i].uri, err.text);
 		assert_memory_equal(&a, &before, sizeof(a));
 	}
 }

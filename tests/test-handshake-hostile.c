@@ -32,12 +32,7 @@ static const struct handshake_params list = { .goal = HANDSHAKE_LIST };
 
 static void assert_failed(int exit_code, int error, const char *mentions)
 {
-	if (handshake_status(&hs) != HANDSHAKE_FAILED ||
-	    hs.err.exit_code != exit_code || hs.err.error != error ||
-	    strstr(hs.err.text, mentions) == NULL)
-		fail_msg("status %d, exit %d, errno %d: %s",
-			 handshake_status(&hs), hs.err.exit_code,
-			 hs.err.error, hs.err.text);
+	script_assert_failed(&hs, exit_code, error, mentions);
 }
 
 static void fails(const struct handshake_params *params, int exit_code,
@@ -58,16 +53,12 @@ static void breaks(const struct handshake_params *params, const char *mentions)
 
 static void start(void)
 {
-	script_start(&s);
-	script_greeting(&s, FIXED);
-	script_reply(&s, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, NULL, 0);
-	script_turn(&s);
+	script_hello_structured(&s, NBD_REP_ACK);
 }
 
 static void start_list(void)
 {
-	script_start(&s);
-	script_greeting(&s, FIXED);
+	script_hello(&s);
 }
 
 static void end(void)
@@ -77,8 +68,7 @@ static void end(void)
 
 static void answer(uint32_t option, uint32_t type)
 {
-	script_reply(&s, option, type, NULL, 0);
-	end();
+	script_answer(&s, option, type);
 }
 
 /* ---- The greeting ---- */
@@ -428,8 +418,7 @@ static void entries_of_wrong_lengths(void **state)
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		put_be32(b, cases[i].name);
 		start_list();
-		script_reply(&s, NBD_OPT_LIST, NBD_REP_SERVER, b,
-			     cases[i].len);
+		script_reply(&s, NBD_OPT_LIST, NBD_REP_SERVER, b, cases[i].len);
 		end();
 		script_play_whole(&s, &list, &hs, &said);
 		assert_failed(X_REFUSED, EPROTO, "wrong length");

@@ -16,7 +16,7 @@
 static void plain_text_stays(void **state)
 {
 	static const char *const same[] = {
-		"", "disk", "a b c", "Gr\xc3\xb6\xc3\x9f" "e",
+		"", "disk", "a b c", "Gr\xc3\xb6\xc3\x9f",
 		"\xe2\x82\xac", "\xf0\x9f\x92\xbe", "~!\"'",
 	};
 	char dst[64];

@@ -91,8 +91,16 @@ static bool oldstyle(struct conn *c)
 
 static bool eager(struct conn *c)
 {
-	conn_greet(c);
-	conn_reply(c, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, NULL, 0);
+	const struct proto_option_reply r = { NBD_OPT_STRUCTURED_REPLY,
+					      NBD_REP_ACK, 0 };
+	uint8_t b[sizeof(struct nbd_greeting) +
+		  sizeof(struct nbd_option_reply)];
+
+	put_be64(b, NBD_MAGIC);
+	put_be64(b + 8, NBD_OPTS_MAGIC);
+	put_be16(b + 16, c->handshake_flags);
+	proto_put_option_reply(b + sizeof(struct nbd_greeting), &r);
+	conn_send(c, b, sizeof(b));
 	return true;
 }
 
@@ -285,12 +293,19 @@ static bool unknown_infos(struct conn *c, uint32_t option, const uint8_t *data,
 static bool extra_after_go(struct conn *c, uint32_t option,
 			   const uint8_t *data, uint32_t bytes)
 {
+	const struct proto_option_reply ack = { NBD_OPT_GO, NBD_REP_ACK, 0 };
+	uint8_t b[sizeof(struct nbd_option_reply) +
+		  sizeof(struct nbd_simple_reply)];
+
 	(void)data, (void)bytes;
 	if (option != NBD_OPT_GO)
 		return false;
 	conn_info_export(c, option);
-	conn_reply(c, option, NBD_REP_ACK, NULL, 0);
-	conn_simple(c, NBD_SUCCESS, 0);
+	/* In one segment, or the client might be through before it comes. */
+	proto_put_option_reply(b, &ack);
+	proto_put_simple_reply(b + sizeof(struct nbd_option_reply),
+			       NBD_SUCCESS, 0);
+	conn_send(c, b, sizeof(b));
 	conn_hang(c);
 }
 
@@ -307,11 +322,19 @@ static bool tls_required(struct conn *c, uint32_t option, const uint8_t *data,
 static bool tls_plaintext(struct conn *c, uint32_t option, const uint8_t *data,
 			  uint32_t bytes)
 {
+	const struct proto_option_reply replies[] = {
+		{ NBD_OPT_STARTTLS, NBD_REP_ACK, 0 },
+		{ NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, 0 },
+	};
+	uint8_t b[2 * sizeof(struct nbd_option_reply)];
+
 	(void)data, (void)bytes;
 	if (option != NBD_OPT_STARTTLS)
 		return false;
-	conn_reply(c, option, NBD_REP_ACK, NULL, 0);
-	conn_reply(c, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, NULL, 0);
+	/* In one segment, as one who injects it would try. */
+	proto_put_option_reply(b, &replies[0]);
+	proto_put_option_reply(b + sizeof(b) / 2, &replies[1]);
+	conn_send(c, b, sizeof(b));
 	return true;
 }
 

@@ -83,6 +83,28 @@ act_server_stop() {
 	kill -KILL "$(cat "$work/server-$1.pid")"
 }
 
+# act_truncate NAME BYTES: served with this size to whoever connects next.
+act_truncate() {
+	truncate -s "$2" "$work/content/$1"
+}
+
+# act_serve_text PORT [TEXT]: one client of something that is no NBD server: it
+# says TEXT or nothing, and then waits.
+act_serve_text() {
+	port=$1
+	shift
+	(
+		[ $# -eq 0 ] || echo "$*"
+		exec sleep 1000
+	) | busybox nc -l -s 10.77.0.1 -p "$port" >/dev/null 2>>"$log/host.log" &
+	tries=0
+	until port_open "$port"; do
+		tries=$((tries + 1))
+		[ $tries -lt 200 ] || return 1
+		sleep 0.05
+	done
+}
+
 # act_fill NAME MB: content that nothing else has.
 act_fill() {
 	head -c "${2}M" /dev/urandom >"$work/content/$1"

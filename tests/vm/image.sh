@@ -14,7 +14,7 @@ root_modules='virtio_net e1000e nbd ublk_drv tls sch_netem sch_tbf af_packet
 	ipv6 nf_tables crc32c_intel'
 
 # Programs of the host that go into the root image with their libraries.
-root_programs='fio strace blkdiscard'
+root_programs='fio strace blkdiscard mke2fs setpriv'
 
 image_prepare() {
 	image_tools
@@ -56,8 +56,8 @@ image_tools() {
 	busybox=$(command -v busybox)
 	! ldd "$busybox" >/dev/null 2>&1 ||
 		skip "busybox is not the static one: run tests/vm/deps"
-	unshare --net --mount --pid --fork --mount-proc true 2>/dev/null ||
-		skip "no right to make namespaces: run as root"
+	unshare --net --mount --pid --fork --mount-proc true 2>"$log/unshare.log" ||
+		skip "cannot make namespaces, root may: $(tail -n 1 "$log/unshare.log")"
 	[ -c /dev/net/tun ] || skip "no /dev/net/tun for the guest's network card"
 	build=$(get builddir)
 	if [ -z "$build" ]; then
