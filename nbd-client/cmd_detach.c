@@ -219,6 +219,7 @@ static int run(int argc, char **argv, struct err *err)
 	if (rc)
 		return rc > 0 ? 0 : rc;
 	d.force = line.force;
+	host_cgroup_leave(); /* if the daemon started us: it will remove it */
 	rc = nbd_sysfs_parse(words.word[0], &d.index, err);
 	if (rc)
 		return rc;

@@ -9,12 +9,14 @@
 #include "common/clock.h"
 #include "nbd-client/conn.h"
 
-int conn_init(struct conn *c, const struct addr *addr, uint32_t handshake_ms,
+int conn_init(struct conn *c, const struct addr *addr,
+	      const struct socket_memory *memory, uint32_t handshake_ms,
 	      struct err *err)
 {
 	c->state = CONN_DOWN;
 	c->fd = -1;
 	c->addr = addr;
+	sockets_init(&c->sockets, memory);
 	c->handshake_ms = handshake_ms;
 	c->backoff_ms = CONN_BACKOFF_MIN_MS;
 	return link_resolve(addr, &c->addrs, err);
@@ -23,7 +25,8 @@ int conn_init(struct conn *c, const struct addr *addr, uint32_t handshake_ms,
 void conn_fini(struct conn *c)
 {
 	if (c->fd >= 0)
-		close(c->fd);
+		sockets_give(&c->sockets, c->fd);
+	sockets_fini(&c->sockets);
 	c->fd = -1;
 	c->state = CONN_DOWN;
 }
@@ -47,21 +50,6 @@ static int check_same(const struct export_info *was,
 		return err_set(err, X_REFUSED, ESTALE,
 			       "the export's block sizes have changed; "
 			       "is it still the same server and export?");
-	return 0;
-}
-
-static int set_socket(const struct conn *c, int fd)
-{
-	int send_bytes = (int)c->buffers.send_bytes;
-	int receive_bytes = (int)c->buffers.receive_bytes;
-
-	if (send_bytes && setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE,
-				     &send_bytes, sizeof(send_bytes)) < 0)
-		return -errno;
-	if (receive_bytes && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE,
-					&receive_bytes,
-					sizeof(receive_bytes)) < 0)
-		return -errno;
 	return 0;
 }
 
@@ -94,36 +82,41 @@ static void schedule(struct conn *c)
 		c->backoff_ms = CONN_BACKOFF_MAX_MS;
 }
 
+static int family_of(int fd)
+{
+	int family = AF_UNSPEC;
+	socklen_t bytes = sizeof(family);
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &bytes);
+	return family;
+}
+
 int conn_open(struct conn *c, struct err *err)
 {
-	int fd = -1;
-	int ret;
+	struct link_sockets source = sockets_source(&c->sockets);
+	int fd, ret;
 
 	CHECK(c->state == CONN_DOWN);
-	ret = link_connect(&c->addrs, (int)c->handshake_ms, &fd, err);
-	if (ret < 0)
-		goto out;
-	ret = negotiate(c, fd, err);
-	if (ret < 0)
-		goto out;
-	ret = set_socket(c, fd);
+	ret = link_connect_from(&c->addrs, &source, (int)c->handshake_ms, &fd,
+				err);
 	if (ret < 0) {
-		err_set(err, X_FAILURE, -ret,
-			"cannot set the socket's buffers: errno %d", -ret);
-		goto out;
+		schedule(c);
+		return ret;
+	}
+	ret = negotiate(c, fd, err);
+	if (ret < 0) {
+		sockets_give(&c->sockets, fd);
+		schedule(c);
+		return ret;
 	}
 	if (!c->known)
 		c->export = c->handshake.info;
 	c->known = true;
+	c->family = family_of(fd);
 	c->fd = fd;
 	c->state = CONN_READY;
 	c->backoff_ms = CONN_BACKOFF_MIN_MS;
 	return 0;
-out:
-	if (fd >= 0)
-		close(fd);
-	schedule(c);
-	return ret;
 }
 
 void conn_shutdown(struct conn *c)
@@ -137,7 +130,7 @@ void conn_shutdown(struct conn *c)
 void conn_close(struct conn *c)
 {
 	CHECK(c->fd >= 0);
-	close(c->fd);
+	sockets_give(&c->sockets, c->fd);
 	c->fd = -1;
 	c->state = CONN_DOWN;
 	c->next_attempt_ns = 0; /* the first attempt at once */

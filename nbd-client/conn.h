@@ -19,16 +19,11 @@
 #include "include/export.h"
 #include "nbd-client/handshake.h"
 #include "nbd-client/link_tcp.h"
+#include "nbd-client/sockets.h"
 
 /* First and longest pause between two attempts. */
 #define CONN_BACKOFF_MIN_MS 100u
 #define CONN_BACKOFF_MAX_MS 5000u
-
-/* Socket buffers as asked for; the kernel doubles them. 0: its own choice. */
-struct conn_buffers {
-	uint32_t send_bytes;
-	uint32_t receive_bytes;
-};
 
 enum conn_state {
 	CONN_DOWN,  /* no socket; an attempt is due at next_attempt_ns */
@@ -42,7 +37,8 @@ struct conn {
 	int fd; /* -1 in CONN_DOWN */
 	struct link_addrs addrs;
 	const struct addr *addr;
-	struct conn_buffers buffers;
+	struct sockets sockets;
+	int family; /* of the address that answered last */
 	uint32_t handshake_ms;
 	uint32_t backoff_ms;
 	uint64_t next_attempt_ns;
@@ -52,8 +48,9 @@ struct conn {
 	struct handshake handshake; /* large, hence here and not on the stack */
 };
 
-/* Resolves the address. 0 or -errno. */
-int conn_init(struct conn *c, const struct addr *addr, uint32_t handshake_ms,
+/* Resolves the address; memory: of its sockets. 0 or -errno. */
+int conn_init(struct conn *c, const struct addr *addr,
+	      const struct socket_memory *memory, uint32_t handshake_ms,
 	      struct err *err);
 void conn_fini(struct conn *c);
 

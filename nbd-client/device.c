@@ -17,6 +17,7 @@
 #include "common/proto.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_serve.h"
+#include "nbd-client/donor.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/sizing.h"
@@ -71,13 +72,15 @@ static int choose_blocks(struct device *d, struct err *err)
 static int probe_up(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
+	struct socket_memory memory;
 	int ret;
 
 	if (o->addr.tls)
 		return err_set(err, X_TLS, ENOTSUP,
 			       "this version does not speak TLS; use nbd:// on a trusted network");
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
-	ret = conn_init(&d->conn, &o->addr, o->handshake_ms, err);
+	memory = sizing_socket_memory(o);
+	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
 	if (!ret)
 		ret = conn_open(&d->conn, err);
 	if (ret < 0)
@@ -154,23 +157,49 @@ static void choose_down(struct device *d)
  */
 static int make_device(struct device *d, struct err *err)
 {
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct nbd_connect params = {
-		.index = (int32_t)d->index, .fds = &fd, .fd_count = 1,
-	};
-	uint32_t index;
-	int ret;
+	const struct socket_memory none = { 0 };
+	struct stats_guarantee unused[STATS_GUARANTEES] = { 0 };
+	struct sockets sockets;
+	int reserved, ret;
 
-	if (fd < 0)
-		return err_set(err, X_FAILURE, errno,
-			       "cannot make a socket: %s", strerror(errno));
-	ret = genl_nbd_connect(&d->genl, &params, &index, err);
+	sockets_init(&sockets, &none);
+	ret = sockets_prepare(&sockets, AF_INET, &reserved, err);
 	if (!ret)
-		ret = genl_nbd_disconnect(&d->genl, d->index, err);
-	if (!ret)
-		ret = nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, err);
-	close(fd);
+		donor_donate(&sockets, &d->genl, d->index, unused);
+	sockets_fini(&sockets);
+	if (!ret && !nbd_sysfs_exists(d->index))
+		ret = err_set(err, X_KERNEL, ENODEV,
+			      "the nbd driver does not make %s; load it with a larger nbds_max",
+			      d->path);
 	return ret;
+}
+
+/* The sockets that serve later, in the cgroup that we are in now. */
+static int sockets_up(struct device *d, struct err *err)
+{
+	struct stats_guarantee *rows = d->page->guarantees;
+	int family = d->conn.family;
+	int reserved, ret;
+
+	if (d->options->swap == SWAP_NO ||
+	    (family != AF_INET && family != AF_INET6))
+		return 0;
+	ret = sockets_prepare(&d->conn.sockets, family, &reserved, err);
+	if (ret < 0)
+		return ret;
+	if (reserved == 0)
+		stats_guarantee_set(rows, "socket memory", GUARANTEE_OK,
+				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
+				    d->conn.sockets.memory.reserve_bytes / KIB,
+				    SOCKETS_COUNT);
+	else
+		stats_guarantee_set(rows, "socket memory", GUARANTEE_DEGRADED,
+				    "no SO_RESERVE_MEM: %s",
+				    reserved == -EOPNOTSUPP ?
+					    "the process is in no memory cgroup" :
+					    strerror(-reserved));
+	donor_donate(&d->conn.sockets, &d->genl, d->index, rows);
+	return 0;
 }
 
 static int tune_early_up(struct device *d, struct err *err)
@@ -252,8 +281,17 @@ static int protect_up(struct device *d, struct err *err)
 		log_say(LOG_LEVEL_NOTICE, "%s", note);
 	err_clear(err);
 	host_protect_process(d->page->guarantees);
+	if (d->options->swap != SWAP_NO)
+		host_cgroup_enter(d->name, sizing_footprint_bytes(&d->config),
+				  d->page->guarantees);
 	host_protect_thread("control", HOST_FIFO_CONTROL, d->page->guarantees);
 	return 0;
+}
+
+static void protect_down(struct device *d)
+{
+	(void)d;
+	host_cgroup_leave();
 }
 
 /*
@@ -293,7 +331,6 @@ static void reserve_down(struct device *d)
 
 static int connect_up(struct device *d, struct err *err)
 {
-	d->conn.buffers = sizing_conn_buffers(d->options);
 	return conn_open(&d->conn, err);
 }
 
@@ -386,8 +423,10 @@ static int seal_up(struct device *d, struct err *err)
 	worst = host_worst(d->page->guarantees);
 	if (!worst)
 		return 0;
-	log_say(LOG_LEVEL_WARNING, "%s: %s", worst->name, worst->detail);
-	if (d->options->swap != SWAP_YES)
+	log_say(LOG_LEVEL_WARNING, "%s: %s: %s", d->path, worst->name,
+		worst->detail);
+	if (d->options->swap != SWAP_YES ||
+	    worst->state != GUARANTEE_MISSING)
 		return 0;
 	return err_set(err, X_PERMISSION, EPERM,
 		       "%s: %s; use --swap=best-effort to go on without",
@@ -500,7 +539,8 @@ static const struct step steps[] = {
 	{ "choose the device", choose_up, choose_down },
 	{ "status page", page_up, page_down },
 	{ "control socket", ctl_up, ctl_down },
-	{ "protection", protect_up, NULL },
+	{ "protection", protect_up, protect_down },
+	{ "service sockets", sockets_up, NULL },
 	{ "tune the device", tune_early_up, tune_early_down },
 	{ "kernel reserve", reserve_up, reserve_down },
 	{ "connect", connect_up, NULL },

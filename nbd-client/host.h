@@ -25,6 +25,7 @@
 struct host_paths {
 	const char *run_dir; /* RUN_DIR */
 	const char *proc;    /* "/proc" */
+	const char *cgroup;  /* "/sys/fs/cgroup" */
 };
 extern struct host_paths host_paths;
 
@@ -47,6 +48,7 @@ extern struct host_paths host_paths;
 #define HOST_ROW_FIFO "real-time priority"
 #define HOST_ROW_STACK "stacks touched"
 #define HOST_ROW_RESERVE "kernel reserve"
+#define HOST_ROW_CGROUP "memory cgroup"
 
 /*
  * Locks present and future memory, exempts the process from the OOM killer,
@@ -61,6 +63,15 @@ void host_protect_process(struct stats_guarantee rows[STATS_GUARANTEES]);
  */
 void host_protect_thread(const char *name, int fifo_priority,
 			 struct stats_guarantee rows[STATS_GUARANTEES]);
+
+/*
+ * Makes sure that the process is in a memory cgroup (v2), making one for the
+ * device "nbd0" if need be, with memory.min as given. Before the sockets are
+ * made. leave goes back to the root and removes a cgroup that was made so.
+ */
+void host_cgroup_enter(const char *name, uint64_t min_bytes,
+		       struct stats_guarantee rows[STATS_GUARANTEES]);
+void host_cgroup_leave(void);
 
 /* VmLck of this process. */
 int host_locked_kbytes(uint64_t *ret_kbytes);

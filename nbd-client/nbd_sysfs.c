@@ -62,10 +62,16 @@ static int run_modprobe(void)
 	char *const argv[] = { "modprobe", "-q", "nbd", NULL };
 	char *const envp[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
 	uint64_t deadline = clock_now_ns() + MODPROBE_TIMEOUT_MS * NS_PER_MS;
+	posix_spawn_file_actions_t silent;
 	pid_t pid, done;
 	int status, rc;
 
-	rc = posix_spawn(&pid, nbd_sysfs_modprobe, NULL, NULL, argv, envp);
+	/* What it has to complain about is for us to say, in one line. */
+	posix_spawn_file_actions_init(&silent);
+	posix_spawn_file_actions_addopen(&silent, STDERR_FILENO, "/dev/null",
+					 O_WRONLY, 0);
+	rc = posix_spawn(&pid, nbd_sysfs_modprobe, &silent, NULL, argv, envp);
+	posix_spawn_file_actions_destroy(&silent);
 	if (rc)
 		return -rc;
 	for (;;) {

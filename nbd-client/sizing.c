@@ -13,6 +13,12 @@
 #define SWAP_RECEIVE_BYTES (512u * KIB)
 #define SWAP_PAIR_BYTES (128u * KIB)
 
+/*
+ * Of the kernel's global tcp_mem, for each socket: both buffers as doubled by
+ * the kernel, so that strangers who fill tcp_mem cannot stop ours.
+ */
+#define SWAP_SOCKET_BYTES (2u * (SWAP_SEND_BYTES + SWAP_RECEIVE_BYTES))
+
 /* A plain disk: throughput; the kernel tunes the link's buffers itself. */
 #define DISK_PAIR_BYTES (512u * KIB)
 
@@ -31,9 +37,11 @@ struct engine_config sizing_config(const struct attach_options *o,
 		.export = x,
 	};
 
-	/* The server's limit on a payload is a limit on ours. */
-	while (c.slot_bytes > x->block_max && c.slot_bytes > SLOT_BYTES_MIN)
-		c.slot_bytes /= 2;
+	/* The server's limit on a payload is a limit on ours; in whole pages. */
+	if (c.slot_bytes > x->block_max)
+		c.slot_bytes = x->block_max - x->block_max % SLOT_BYTES_MIN;
+	if (c.slot_bytes < SLOT_BYTES_MIN)
+		c.slot_bytes = SLOT_BYTES_MIN;
 	/*
 	 * Admitted at most: every slot. For swap the replies owed fit into the
 	 * receive buffer and our own; writes are held back by their slots.
@@ -54,12 +62,19 @@ size_t sizing_pinned_bytes(const struct engine_config *c)
 	       pin_pages(engine_slot_bytes(c));
 }
 
-struct conn_buffers sizing_conn_buffers(const struct attach_options *o)
+uint64_t sizing_footprint_bytes(const struct engine_config *c)
+{
+	/* measured without the region: code, libraries, heap and stacks */
+	return sizing_pinned_bytes(c) + 8u * MIB;
+}
+
+struct socket_memory sizing_socket_memory(const struct attach_options *o)
 {
 	if (!is_swap(o))
-		return (struct conn_buffers){ 0 };
-	return (struct conn_buffers){ .send_bytes = SWAP_SEND_BYTES,
-				      .receive_bytes = SWAP_RECEIVE_BYTES };
+		return (struct socket_memory){ 0 };
+	return (struct socket_memory){ .send_bytes = SWAP_SEND_BYTES,
+				       .receive_bytes = SWAP_RECEIVE_BYTES,
+				       .reserve_bytes = SWAP_SOCKET_BYTES };
 }
 
 uint32_t sizing_pair_bytes(const struct attach_options *o)

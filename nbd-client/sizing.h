@@ -24,8 +24,11 @@ struct engine_config sizing_config(const struct attach_options *o,
 /* The pinned region. */
 size_t sizing_pinned_bytes(const struct engine_config *c);
 
-/* Socket buffers to the server, as given to setsockopt (doubled there). */
-struct conn_buffers sizing_conn_buffers(const struct attach_options *o);
+/* All that the process needs to stay in memory, libraries included. */
+uint64_t sizing_footprint_bytes(const struct engine_config *c);
+
+/* Of the sockets to the server. */
+struct socket_memory sizing_socket_memory(const struct attach_options *o);
 
 /* SO_SNDBUF of either end of the socketpair, likewise. */
 uint32_t sizing_pair_bytes(const struct attach_options *o);

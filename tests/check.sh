@@ -13,7 +13,7 @@ work=$top/build-check
 src=$work/src
 logs=$work/logs
 tools=$work/tools
-PATH=$PATH:$tools/bin
+PATH=$PATH:$tools/bin:$tools/usr/bin
 export PATH
 jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
@@ -123,7 +123,7 @@ step_vm_swap_6_12() { guest swap front=nbd kernel=6.12 seconds=20; }
 step_vm_swap_6_1() { guest swap front=nbd kernel=6.1 seconds=20; }
 step_vm_io() { guest io front=nbd seconds=20; }
 step_vm_steady() { guest steady front=nbd; }
-step_vm_attach_detach() { guest attach-detach front=nbd cycles=20; }
+step_vm_attach_detach() { guest attach-detach front=nbd cycles=50; }
 
 # ---- running and counting them ----
 
@@ -191,6 +191,7 @@ step() {
 			sed 's/^/    /'
 		;;
 	esac
+	sed -n 's/^SKIP: \(.*\) # SKIP/    skipped \1/p' "$log"
 }
 
 if [ $# = 0 ]; then

@@ -128,7 +128,7 @@ void rig_rounds(uint32_t count)
 /* Grows with all that can happen in a round. */
 static uint64_t activity(void)
 {
-	uint64_t sum = rig.news + rig.fake.done_count + rig.stats.front_stalls;
+	uint64_t sum = rig.news + rig.fake.done_count;
 
 	for (int i = 0; i < RING_FILES; i++)
 		sum += fake_ring.files[i].receives + fake_ring.files[i].sends;
@@ -138,10 +138,13 @@ static uint64_t activity(void)
 void rig_settle(void)
 {
 	uint64_t before;
+	uint32_t limit = 100000;
 
 	do {
 		before = activity();
 		rig_rounds(2);
+		if (!limit--)
+			fail_msg("the engine does not come to rest");
 	} while (activity() != before);
 }
 
@@ -176,8 +179,8 @@ void rig_link_idle(void)
 void rig_link_down(void)
 {
 	fake_ring.files[RING_LINK].ended = true;
-	/* Not settled: what is lost at this very moment is lost. */
-	rig_rounds(2);
+	for (int i = 0; i < 100 && !(rig.news & NEWS_LINK_LOST); i++)
+		rig_rounds(1);
 	rig_link_idle();
 }
 
@@ -266,7 +269,7 @@ void rig_answer_well(const struct rig_request *request)
 	if (request->head.command == NBD_CMD_READ)
 		rig_answer_read(request->head.cookie, request->head.offset_bytes,
 				request->head.length_bytes);
-	else
+	else if (request->head.command != NBD_CMD_DISC)
 		reply_simple(&rig.reply, request->head.cookie, 0);
 }
 

@@ -53,6 +53,7 @@ void fake_ring_reset(void)
 	}
 	memset(&fake_ring, 0, sizeof(fake_ring));
 	memset(ops, 0, sizeof(ops));
+	the_ring = NULL;
 	for (int i = 0; i < RING_FILES; i++)
 		fake_ring.files[i].fd = -1;
 	given_count = 0;
@@ -177,6 +178,7 @@ int ring_init(struct ring *ring)
 {
 	if (fake_ring.init_error)
 		return fake_ring.init_error;
+	assert_null(the_ring); /* one was not closed */
 	memset(ring, 0, sizeof(*ring));
 	the_ring = ring;
 	return 0;

@@ -55,9 +55,11 @@ static void give_link(struct kernel_end *k)
 int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
 		    uint32_t slot_bytes, struct err *err)
 {
+	const struct socket_memory memory = { 0 };
+
 	memset(k, 0, sizeof(*k));
 	if (addr_parse(&k->addr, uri, err) < 0 ||
-	    conn_init(&k->conn, &k->addr, 5000, err) < 0 ||
+	    conn_init(&k->conn, &k->addr, &memory, 5000, err) < 0 ||
 	    conn_open(&k->conn, err) < 0)
 		return -1;
 	k->config = (struct engine_config){

@@ -23,7 +23,7 @@ net_up() {
 	ip addr add 10.77.0.1/24 dev tap0
 	ip link set tap0 up
 	# Server content is on a tmpfs: fast, and kept when a server restarts.
-	mkdir "$work/content"
+	mkdir -p "$work/content"
 	mount -t tmpfs content "$work/content"
 }
 
@@ -96,7 +96,7 @@ act_serve_text() {
 	(
 		[ $# -eq 0 ] || echo "$*"
 		exec sleep 1000
-	) | busybox nc -l -s 10.77.0.1 -p "$port" >/dev/null 2>>"$log/host.log" &
+	) | busybox nc -l -p "$port" >/dev/null 2>>"$log/host.log" &
 	tries=0
 	until port_open "$port"; do
 		tries=$((tries + 1))
@@ -127,6 +127,8 @@ act_later() {
 # ---- the guest
 
 guest_start() {
+	# Left over from a guest that did not boot.
+	rm -f "$work/port.in" "$work/port.out"
 	mkfifo "$work/port.in" "$work/port.out"
 	case $key_nic in
 	virtio) card=virtio-net-pci ;;
@@ -200,7 +202,7 @@ if grep -q '^result ' "$work/facts"; then
 	:
 elif [ -z "$up" ]; then
 	fact "result noboot"
-	fact "reason $(tail -n 1 "$log/qemu.log" | tr -d '\r')"
+	fact "reason no sign of the guest; QEMU ended with status $ended: $(cat "$log/qemu.log" "$log/console.log" | grep . | tail -n 1 | tr -d '\r')"
 elif [ "$ended" = 137 ]; then
 	fact "result timeout"
 	fact "reason no end within $key_limit s"

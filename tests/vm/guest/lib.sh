@@ -120,12 +120,11 @@ client_detach() {
 	poll 10 device_free "${DEV#/dev/}" || result leftover "$DEV is still connected"
 }
 
-# client_pids: all processes of our client.
+# client_pids: all processes of our client, whatever they call themselves.
 client_pids() {
 	for path in /proc/[0-9]*; do
-		case $(cat "$path/comm" 2>/dev/null) in
-		nbd-client*) echo "${path#/proc/}" ;;
-		esac
+		[ "$(readlink "$path/exe")" != /usr/sbin/nbd-client ] ||
+			echo "${path#/proc/}"
 	done
 }
 
@@ -144,6 +143,7 @@ client_facts() {
 		done
 		list="$list${list:+,}{\"pid\":$pid,\"vmlck_kb\":$locked,\"vmrss_kb\":$resident,\"vmswap_kb\":$swapped,\"oom_score_adj\":$(cat "/proc/$pid/oom_score_adj"),\"threads\":[$threads]}"
 	done
+	[ "$front" != nbd ] || [ -n "$list" ] || result failed "no process of the client is there"
 	[ -z "$list" ] || fact "$1 [$list]"
 }
 

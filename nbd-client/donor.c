@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The donor trick; the control thread, before the device appears. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "nbd-client/donor.h"
+#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/stats.h"
+
+#define GONE_TIMEOUT_MS 10000u
+
+/*
+ * The driver gives a socket its time-out in the statement after the one that
+ * makes it SOCK_MEMALLOC, which itself cannot be read back. So an odd time-out
+ * that is seen afterwards proves that the driver has been there.
+ */
+#define DONOR_TIMEOUT_S 77
+
+/* Of a device that was just made (block/blk-mq.c, blk_mq_init_queue: 30 * HZ). */
+#define BLOCK_TIMEOUT_MS "30000"
+
+/* Whether the driver has touched it; takes the mark off again. */
+static bool is_marked(int fd)
+{
+	struct timeval t = { 0 };
+	socklen_t bytes = sizeof(t);
+	const struct timeval never = { 0 };
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, &bytes) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &never, sizeof(never)) < 0)
+		return false;
+	return t.tv_sec == DONOR_TIMEOUT_S;
+}
+
+static int donate(int fd, struct genl *genl, uint32_t index, struct err *err)
+{
+	struct nbd_connect params = {
+		.index = (int32_t)index,
+		.fds = &fd,
+		.fd_count = 1,
+		.timeout_s = DONOR_TIMEOUT_S,
+	};
+	uint32_t got;
+	int ret = genl_nbd_connect(genl, &params, &got, err);
+
+	if (ret < 0)
+		return ret;
+	ret = genl_nbd_disconnect(genl, index, err);
+	if (!ret)
+		ret = nbd_sysfs_wait_gone(index, GONE_TIMEOUT_MS, err);
+	if (!ret)
+		ret = sockets_disconnect(fd);
+	return ret ? ret : is_marked(fd) ? 0 : -ENOTSUP;
+}
+
+void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
+		  struct stats_guarantee rows[STATS_GUARANTEES])
+{
+	char timeout[32] = BLOCK_TIMEOUT_MS;
+	struct err err = { 0 };
+	int ret = 0;
+
+	(void)nbd_sysfs_read(index, "queue/io_timeout", timeout,
+			     sizeof(timeout));
+	for (uint32_t i = 0; i < SOCKETS_COUNT && !ret; i++)
+		ret = donate(s->ready[i], genl, index, &err);
+	/* Ours was a mark, not a wish: the device keeps what it had. */
+	(void)nbd_sysfs_write(index, "queue/io_timeout", timeout);
+	if (ret == 0)
+		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_OK,
+				    "%u sockets, seen to have passed the nbd driver",
+				    SOCKETS_COUNT);
+	else
+		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
+				    "none: %.80s",
+				    err.text[0] ? err.text : strerror(-ret));
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * SOCK_MEMALLOC for sockets of a process: no option sets it, but the nbd driver
+ * does so for every socket that it is given, and never takes it back
+ * (drivers/block/nbd.c, nbd_start_device; KERNEL.md 3). So a socket that was
+ * never connected passes through a free device once, and is ours again.
+ *
+ * Undocumented behaviour: seen to work or reported, never relied upon alone.
+ */
+#ifndef NBD_DONOR_H
+#define NBD_DONOR_H
+
+#include <stdint.h>
+
+#include "include/ctl.h"
+#include "nbd-client/genl.h"
+#include "nbd-client/sockets.h"
+
+#define DONOR_ROW "SOCK_MEMALLOC"
+
+/*
+ * Donates the ready sockets through /dev/nbd<index>, which must be free, is
+ * made by the driver if it does not exist, and is free again afterwards. A
+ * failure leaves the sockets usable and the row degraded.
+ */
+void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
+		  struct stats_guarantee rows[STATS_GUARANTEES]);
+
+#endif

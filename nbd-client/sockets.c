@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Sockets ahead of need; the control thread. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "nbd-client/sockets.h"
+
+#ifndef SO_RESERVE_MEM /* Linux 5.16; glibc's headers may be older */
+#define SO_RESERVE_MEM 73
+#endif
+
+static int set_option(int fd, int option, uint32_t value)
+{
+	int v = (int)value;
+
+	if (!value)
+		return 0;
+	return setsockopt(fd, SOL_SOCKET, option, &v, sizeof(v)) < 0 ? -errno
+								     : 0;
+}
+
+static int set_buffers(int fd, const struct socket_memory *m)
+{
+	int ret = set_option(fd, SO_SNDBUFFORCE, m->send_bytes);
+
+	return ret ? ret : set_option(fd, SO_RCVBUFFORCE, m->receive_bytes);
+}
+
+static int make(struct sockets *s, int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = set_buffers(fd, &s->memory);
+	if (ret < 0) {
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+void sockets_init(struct sockets *s, const struct socket_memory *memory)
+{
+	*s = (struct sockets){ .memory = *memory, .family = AF_UNSPEC };
+	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
+		s->ready[i] = -1;
+}
+
+/* Accounting, not pages: strangers cannot use up our part of tcp_mem. */
+static int reserve(struct sockets *s)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < SOCKETS_COUNT && !ret; i++)
+		ret = set_option(s->ready[i], SO_RESERVE_MEM,
+				 s->memory.reserve_bytes);
+	return ret;
+}
+
+int sockets_prepare(struct sockets *s, int family, int *ret_reserved,
+		    struct err *err)
+{
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
+		int fd = make(s, family);
+
+		if (fd < 0)
+			return err_set(err, fd == -EPERM ? X_PERMISSION :
+							   X_FAILURE, -fd,
+				       "cannot make a socket with buffers of %u and %u KiB: %s",
+				       s->memory.send_bytes / 1024,
+				       s->memory.receive_bytes / 1024,
+				       strerror(-fd));
+		s->ready[i] = fd;
+	}
+	s->family = family;
+	*ret_reserved = reserve(s);
+	return 0;
+}
+
+int sockets_disconnect(int fd)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	return connect(fd, &none, sizeof(none)) < 0 ? -errno : 0;
+}
+
+static int take(void *arg, int family)
+{
+	struct sockets *s = arg;
+
+	for (uint32_t i = 0; i < SOCKETS_COUNT && family == s->family; i++) {
+		if (s->taken[i] || s->ready[i] < 0)
+			continue;
+		s->taken[i] = true;
+		return s->ready[i];
+	}
+	return make(s, family);
+}
+
+void sockets_give(struct sockets *s, int fd)
+{
+	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
+		if (s->ready[i] != fd)
+			continue;
+		s->taken[i] = false;
+		if (sockets_disconnect(fd) < 0) {
+			close(fd);
+			s->ready[i] = -1;
+		}
+		return;
+	}
+	close(fd);
+}
+
+static void give(void *arg, int fd)
+{
+	sockets_give(arg, fd);
+}
+
+struct link_sockets sockets_source(struct sockets *s)
+{
+	return (struct link_sockets){ .take = take, .give = give, .arg = s };
+}
+
+void sockets_fini(struct sockets *s)
+{
+	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
+		if (s->ready[i] >= 0)
+			close(s->ready[i]);
+		s->ready[i] = -1;
+	}
+	s->family = AF_UNSPEC;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The sockets to the server, made before they are needed: the one in use and
+ * spares, so that a reconnect makes none. Each has its buffers set, memory
+ * reserved in its accounting (SO_RESERVE_MEM) and may have been donated
+ * (donor.h). What it got stays with a TCP socket through connect(AF_UNSPEC), so
+ * a used one goes back to the rest.
+ *
+ * Control thread.
+ */
+#ifndef NBD_SOCKETS_H
+#define NBD_SOCKETS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nbd-client/link_tcp.h"
+
+/* One in use, one whose close is still being waited for. */
+#define SOCKETS_COUNT 2u
+
+/* As asked for; the kernel doubles the buffers. 0: its own choice. */
+struct socket_memory {
+	uint32_t send_bytes;
+	uint32_t receive_bytes;
+	uint32_t reserve_bytes; /* SO_RESERVE_MEM */
+};
+
+struct sockets {
+	struct socket_memory memory;
+	int family; /* of the ready ones; AF_UNSPEC: there are none */
+	int ready[SOCKETS_COUNT];
+	bool taken[SOCKETS_COUNT];
+};
+
+/* No sockets are ready yet; each is made when it is taken. */
+void sockets_init(struct sockets *s, const struct socket_memory *memory);
+
+/*
+ * Makes the ready ones, all of this family. AF_UNIX has no use for them: then
+ * nothing is made. *ret_reserved: 0, or -errno of SO_RESERVE_MEM, without which
+ * they are good all the same. 0 or -errno.
+ */
+int sockets_prepare(struct sockets *s, int family, int *ret_reserved,
+		    struct err *err);
+
+/* AF_UNSPEC: back to the state of a socket that was never connected. */
+int sockets_disconnect(int fd);
+
+/* For link_connect_from(). */
+struct link_sockets sockets_source(struct sockets *s);
+
+/* A socket that was taken, connected or not, comes back or is closed. */
+void sockets_give(struct sockets *s, int fd);
+
+void sockets_fini(struct sockets *s);
+
+#endif

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * common/ring.c on the kernel's io_uring: what the fake ring of other tests
+ * pretends must be true here. Exits 77 where io_uring is not allowed.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "common/list.h"
+#include "common/ring.h"
+
+#define BUFFERS 4u
+#define BUFFER_BYTES 4096u
+#define LONG_MS 10000u /* far more than anything here takes */
+
+static struct ring ring;
+static struct rxring rx;
+static void *rx_memory;
+static int pair[2]; /* ours is RING_LINK; the peer's */
+
+/* An operation, and how it ended. */
+struct op {
+	struct ring_op op;
+	uint32_t ends;
+	int res;
+	uint32_t flags;
+};
+
+static void on_done(struct ring_op *op, int res, uint32_t flags)
+{
+	struct op *o = list_entry(op, struct op, op);
+
+	assert_false(op->pending);
+	o->ends++;
+	o->res = res;
+	o->flags = flags;
+}
+
+static struct op new_op(void)
+{
+	return (struct op){ .op.on_done = on_done };
+}
+
+/* Waits for the operation's end, which is due. */
+static int end_of(struct op *o)
+{
+	for (int i = 0; i < 1000 && o->op.pending; i++)
+		assert_int_equal(ring_wait(&ring, LONG_MS), 0);
+	assert_int_equal(o->ends, 1);
+	return o->res;
+}
+
+/* Once around: whatever has ended is told. */
+static void poll_ring(void)
+{
+	assert_int_equal(ring_wait(&ring, 1), 0);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	assert_int_equal(ring_init(&ring), 0);
+	assert_int_equal(posix_memalign(&rx_memory, 4096,
+					rxring_bytes(BUFFERS, BUFFER_BYTES)), 0);
+	memset(rx_memory, 0, rxring_bytes(BUFFERS, BUFFER_BYTES));
+	assert_int_equal(rxring_open(&rx, &ring, 0, BUFFERS, BUFFER_BYTES,
+				     rx_memory), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(ring_set_file(&ring, RING_LINK, pair[0]), 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	ring_fini(&ring);
+	close(pair[0]);
+	close(pair[1]);
+	free(rx_memory);
+	return 0;
+}
+
+static void warm_up_leaves_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(ring_warm_up(&ring), 0);
+	assert_int_equal(ring.pending_count, 0);
+	assert_int_equal(ring_warm_up(&ring), 0);
+	assert_int_equal(ring.pending_count, 0);
+}
+
+static void time_out_is_no_error(void **state)
+{
+	(void)state;
+	assert_int_equal(ring_wait(&ring, 0), 0);
+	assert_int_equal(ring_wait(&ring, 1), 0);
+	assert_int_equal(ring_wait(&ring, 20), 0);
+}
+
+/* An eventfd in blocking mode: the read waits in the kernel. */
+static void event_read_and_write(void **state)
+{
+	int fd = eventfd(0, 0);
+	uint64_t got = 0, put = 5;
+	struct op read_op = new_op(), write_op = new_op();
+
+	(void)state;
+	assert_int_equal(ring_set_file(&ring, RING_MAIL, fd), 0);
+	assert_int_equal(ring_set_file(&ring, RING_NEWS, fd), 0);
+	ring_read(&ring, &read_op.op, RING_MAIL, &got, sizeof(got));
+	assert_true(read_op.op.pending);
+	assert_int_equal(ring.pending_count, 1);
+	poll_ring();
+	assert_int_equal(read_op.ends, 0);
+	ring_write(&ring, &write_op.op, RING_NEWS, &put, sizeof(put));
+	assert_int_equal(end_of(&write_op), 8);
+	assert_int_equal(end_of(&read_op), 8);
+	assert_int_equal(got, 5);
+	assert_int_equal(ring.pending_count, 0);
+	/* From outside, as the control thread does it. */
+	read_op.ends = 0;
+	ring_read(&ring, &read_op.op, RING_MAIL, &got, sizeof(got));
+	poll_ring();
+	put = 7;
+	assert_int_equal(write(fd, &put, 8), 8);
+	assert_int_equal(end_of(&read_op), 8);
+	assert_int_equal(got, 7);
+	close(fd);
+}
+
+/* ---- receiving ---- */
+
+static void provided_buffers(void **state)
+{
+	struct op op = new_op();
+
+	(void)state;
+	/* More often than there are buffers: each comes back. */
+	for (int i = 0; i < 20; i++) {
+		char text[32];
+		uint16_t id;
+
+		snprintf(text, sizeof(text), "number %d", i);
+		op.ends = 0;
+		ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+		poll_ring();
+		assert_int_equal(op.ends, 0);
+		assert_int_equal(write(pair[1], text, sizeof(text)),
+				 sizeof(text));
+		assert_int_equal(end_of(&op), sizeof(text));
+		assert_true(rxring_has_buffer(op.flags));
+		id = rxring_buffer_id(op.flags);
+		assert_true(id < BUFFERS);
+		assert_string_equal((char *)rxring_buffer(&rx, id), text);
+		rxring_give(&rx, id);
+	}
+}
+
+/* Never more than a buffer at once. */
+static void more_than_a_buffer(void **state)
+{
+	uint8_t bytes[BUFFER_BYTES + 100];
+	struct op op = new_op();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7 + i / 256);
+	assert_int_equal(write(pair[1], bytes, sizeof(bytes)), sizeof(bytes));
+	for (size_t at = 0; at < sizeof(bytes);) {
+		op.ends = 0;
+		ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+		assert_true(end_of(&op) > 0);
+		assert_memory_equal(rxring_buffer(&rx,
+						  rxring_buffer_id(op.flags)),
+				    bytes + at, (size_t)op.res);
+		at += (size_t)op.res;
+		rxring_give(&rx, rxring_buffer_id(op.flags));
+	}
+}
+
+static void no_buffers_left(void **state)
+{
+	struct op op = new_op();
+	uint16_t ids[BUFFERS];
+	bool seen[BUFFERS] = { false };
+
+	(void)state;
+	for (uint32_t i = 0; i < BUFFERS; i++) {
+		op.ends = 0;
+		assert_int_equal(write(pair[1], "x", 1), 1);
+		ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+		assert_int_equal(end_of(&op), 1);
+		ids[i] = rxring_buffer_id(op.flags);
+		assert_false(seen[ids[i]]);
+		seen[ids[i]] = true;
+	}
+	assert_int_equal(write(pair[1], "y", 1), 1);
+	op.ends = 0;
+	ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+	assert_int_equal(end_of(&op), -ENOBUFS);
+	assert_false(rxring_has_buffer(op.flags));
+	/* The bytes have waited in the socket. */
+	rxring_give(&rx, ids[2]);
+	op.ends = 0;
+	ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+	assert_int_equal(end_of(&op), 1);
+	assert_int_equal(rxring_buffer_id(op.flags), ids[2]);
+	assert_int_equal(*rxring_buffer(&rx, ids[2]), 'y');
+}
+
+static void receive_in_place(void **state)
+{
+	static uint8_t to[20000], from[20000];
+	struct op op = new_op();
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(from); i++)
+		from[i] = (uint8_t)(i * 3 + i / 256);
+	ring_receive(&ring, &op.op, RING_LINK, to, sizeof(to), MSG_WAITALL);
+	for (size_t at = 0; at < sizeof(from); at += 5000) {
+		poll_ring();
+		assert_int_equal(op.ends, 0);
+		assert_int_equal(write(pair[1], from + at, 5000), 5000);
+	}
+	assert_int_equal(end_of(&op), sizeof(to));
+	assert_memory_equal(to, from, sizeof(to));
+	/* What has come before the end counts, then the end. */
+	op.ends = 0;
+	ring_receive(&ring, &op.op, RING_LINK, to, sizeof(to), MSG_WAITALL);
+	assert_int_equal(write(pair[1], from, 100), 100);
+	poll_ring();
+	shutdown(pair[1], SHUT_WR);
+	assert_int_equal(end_of(&op), 100);
+	op.ends = 0;
+	ring_receive(&ring, &op.op, RING_LINK, to, sizeof(to), MSG_WAITALL);
+	assert_int_equal(end_of(&op), 0);
+}
+
+/* An end of file costs no buffer, or says which one. */
+static void end_of_file(void **state)
+{
+	struct op op = new_op();
+
+	(void)state;
+	for (uint32_t i = 0; i < 2 * BUFFERS; i++) {
+		if (i == 1)
+			shutdown(pair[1], SHUT_WR);
+		if (i == 0) /* once while it waits */
+			ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+		poll_ring();
+		if (i == 0)
+			continue;
+		if (i > 1) {
+			op.ends = 0;
+			ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+		}
+		assert_int_equal(end_of(&op), 0);
+		if (rxring_has_buffer(op.flags))
+			rxring_give(&rx, rxring_buffer_id(op.flags));
+	}
+}
+
+/* What ends the engine's operations when a link is lost. */
+static void shutdown_ends_what_is_pending(void **state)
+{
+	static uint8_t much[1u << 20];
+	struct iovec iov = { .iov_base = much, .iov_len = sizeof(much) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct op receive = new_op(), send_op = new_op(), again = new_op();
+
+	(void)state;
+	ring_receive_provided(&ring, &receive.op, RING_LINK, &rx);
+	/* Fill the socket until a send waits. */
+	do {
+		send_op.ends = 0;
+		ring_send(&ring, &send_op.op, RING_LINK, &message);
+		for (int i = 0; i < 50 && send_op.op.pending; i++)
+			poll_ring();
+	} while (send_op.ends);
+	shutdown(pair[0], SHUT_RDWR);
+	assert_int_equal(end_of(&receive), 0);
+	end_of(&send_op);
+	assert_true(send_op.res == -EPIPE || send_op.res > 0);
+	/* No signal, just an error. */
+	ring_send(&ring, &again.op, RING_LINK, &message);
+	assert_int_equal(end_of(&again), -EPIPE);
+}
+
+/* ---- sending ---- */
+
+static void gathered_send(void **state)
+{
+	char first[] = "one ", second[] = "two ", third[] = "three";
+	struct iovec iov[] = {
+		{ first, 4 }, { second, 4 }, { third, 5 },
+	};
+	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 3 };
+	struct op op = new_op();
+	char got[32] = "";
+
+	(void)state;
+	ring_send(&ring, &op.op, RING_LINK, &message);
+	assert_int_equal(end_of(&op), 13);
+	assert_int_equal(read(pair[1], got, sizeof(got)), 13);
+	assert_string_equal(got, "one two three");
+}
+
+/* A send that finds some room ends short, or takes its time; all arrives. */
+static void long_send(void **state)
+{
+	static uint8_t from[1u << 20], to[1u << 20];
+	struct iovec iov = { .iov_base = from, .iov_len = sizeof(from) };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct op op = new_op();
+	size_t sent = 0, got = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(from); i++)
+		from[i] = (uint8_t)(i * 3 + i / 256);
+	while (got < sizeof(to)) {
+		ssize_t n;
+
+		if (!op.op.pending && sent < sizeof(from)) {
+			iov.iov_base = from + sent;
+			iov.iov_len = sizeof(from) - sent;
+			op.ends = 0;
+			ring_send(&ring, &op.op, RING_LINK, &message);
+		}
+		poll_ring();
+		if (op.ends) {
+			assert_true(op.res > 0);
+			sent += (size_t)op.res;
+			op.ends = 0;
+		}
+		n = recv(pair[1], to + got, sizeof(to) - got, MSG_DONTWAIT);
+		if (n > 0)
+			got += (size_t)n;
+	}
+	assert_memory_equal(to, from, sizeof(to));
+	poll_ring();
+	assert_false(op.op.pending);
+}
+
+/* ---- files ---- */
+
+/* Emptying the place lets the socket go: the peer sees the end. */
+static void file_is_let_go(void **state)
+{
+	struct op op = new_op();
+	char byte;
+
+	(void)state;
+	close(pair[0]);
+	pair[0] = -1;
+	assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(ring_set_file(&ring, RING_LINK, -1), 0);
+	/* The kernel lets go with its next task work. */
+	for (int i = 0; i < 2000 && recv(pair[1], &byte, 1, MSG_DONTWAIT); i++)
+		poll_ring();
+	assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0);
+	/* An operation on an empty place ends with an error. */
+	ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+	assert_int_equal(end_of(&op), -EBADF);
+	assert_int_equal(ring_set_file(&ring, RING_LINK, 12345), -EBADF);
+}
+
+/* ---- many ---- */
+
+static struct op many[3 * RING_ENTRIES];
+static uint64_t words[3 * RING_ENTRIES];
+
+/* More at once than the submission queue holds. */
+static void more_than_the_queue_holds(void **state)
+{
+	const uint32_t count = 3 * RING_ENTRIES;
+	int fd = eventfd(0, 0);
+
+	(void)state;
+	assert_int_equal(ring_set_file(&ring, RING_NEWS, fd), 0);
+	for (uint32_t i = 0; i < count; i++) {
+		many[i] = new_op();
+		words[i] = 1;
+		ring_write(&ring, &many[i].op, RING_NEWS, &words[i], 8);
+	}
+	assert_int_equal(ring.pending_count, count);
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(end_of(&many[i]), 8);
+	assert_int_equal(ring.pending_count, 0);
+	assert_int_equal(read(fd, &words[0], 8), 8);
+	assert_int_equal(words[0], count);
+	close(fd);
+}
+
+/* An operation may be started anew from within its own end. */
+static uint32_t left;
+
+static void once_more(struct ring_op *op, int res, uint32_t flags)
+{
+	(void)flags;
+	assert_int_equal(res, 8);
+	if (--left)
+		ring_write(&ring, op, RING_NEWS, &words[0], 8);
+}
+
+static void started_anew_within_its_end(void **state)
+{
+	struct ring_op op = { .on_done = once_more };
+	int fd = eventfd(0, 0);
+
+	(void)state;
+	left = 100;
+	words[0] = 1;
+	assert_int_equal(ring_set_file(&ring, RING_NEWS, fd), 0);
+	ring_write(&ring, &op, RING_NEWS, &words[0], 8);
+	for (int i = 0; i < 1000 && left; i++)
+		assert_int_equal(ring_wait(&ring, LONG_MS), 0);
+	assert_int_equal(left, 0);
+	assert_int_equal(read(fd, &words[0], 8), 8);
+	assert_int_equal(words[0], 100);
+	close(fd);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(warm_up_leaves_nothing),
+		TEST(time_out_is_no_error),
+		TEST(event_read_and_write),
+		TEST(provided_buffers),
+		TEST(more_than_a_buffer),
+		TEST(no_buffers_left),
+		TEST(receive_in_place),
+		TEST(end_of_file),
+		TEST(shutdown_ends_what_is_pending),
+		TEST(gathered_send),
+		TEST(long_send),
+		TEST(file_is_let_go),
+		TEST(more_than_the_queue_holds),
+		TEST(started_anew_within_its_end),
+	};
+	int ret = ring_init(&ring);
+
+	if (ret < 0) {
+		print_message("io_uring cannot be used here: %s\n",
+			      strerror(-ret));
+		return 77;
+	}
+	ring_fini(&ring);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

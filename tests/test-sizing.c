@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The sums: whatever user and server ask for, the engine can be made of it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "common/pin.h"
+#include "nbd-client/front_nbd.h"
+#include "nbd-client/sizing.h"
+
+static struct export_info export = { .block_max = NBD_MAX_PAYLOAD_DEFAULT };
+
+static struct engine_config config(enum swap_mode swap, uint32_t slots,
+				   uint32_t slot_bytes)
+{
+	const struct attach_options o = { .swap = swap, .slots = slots,
+					  .slot_bytes = slot_bytes };
+
+	return sizing_config(&o, &export);
+}
+
+/* By hand, for the defaults. */
+static void defaults(void **state)
+{
+	struct engine_config c = config(SWAP_NO, SLOTS_DEFAULT,
+					SLOT_BYTES_DEFAULT);
+
+	(void)state;
+	assert_int_equal(c.slots, 64);
+	assert_int_equal(c.slots_reserve, 8);
+	assert_int_equal(c.slot_bytes, 131072);
+	assert_ptr_equal(c.export, &export);
+	/* Engine and front, four receive buffers of 64 KiB, 64 slots. */
+	assert_in_range(sizing_pinned_bytes(&c), 64 * 131072 + 4 * 65536,
+			64 * 131072 + 4 * 65536 + 256 * 1024);
+}
+
+/* Each pair of an allowed slot size with a limit of the server. */
+static void slot_fits_what_the_server_takes(void **state)
+{
+	static const uint32_t limits[] = {
+		4096, 4097, 5000, 8191, 8192, 12288, 65536, 100000, 131072,
+		1u << 20, (1u << 20) + 1, NBD_MAX_PAYLOAD_DEFAULT, UINT32_MAX,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		export.block_max = limits[i];
+		for (uint32_t asked = SLOT_BYTES_MIN; asked <= SLOT_BYTES_MAX;
+		     asked += SLOT_BYTES_MIN) {
+			uint32_t got = config(SWAP_NO, 8, asked).slot_bytes;
+			uint32_t most = limits[i] - limits[i] % 4096;
+
+			if (got != (asked < most ? asked : most))
+				fail_msg("slots of %u for %u asked and %u allowed",
+					 got, asked, limits[i]);
+		}
+	}
+	/* Refused at attach, but never a slot that the engine cannot have. */
+	export.block_max = 512;
+	assert_int_equal(config(SWAP_NO, 8, 131072).slot_bytes, SLOT_BYTES_MIN);
+	export.block_max = NBD_MAX_PAYLOAD_DEFAULT;
+}
+
+static void reserve_is_part_of_the_slots(void **state)
+{
+	(void)state;
+	for (uint32_t slots = SLOTS_MIN; slots <= SLOTS_MAX; slots++) {
+		struct engine_config c = config(SWAP_YES, slots,
+						SLOT_BYTES_DEFAULT);
+
+		assert_int_equal(c.slots, slots);
+		assert_in_range(c.slots_reserve, 1, slots - 1);
+	}
+}
+
+/* Without swap the windows admit all slots, full of reads or of writes. */
+static void windows_admit_all_slots(void **state)
+{
+	(void)state;
+	for (uint32_t slots = SLOTS_MIN; slots <= SLOTS_MAX; slots *= 2) {
+		struct engine_config c = config(SWAP_NO, slots,
+						SLOT_BYTES_MAX);
+		struct throttle t;
+
+		throttle_init(&t, c.tx_window_bytes, c.rx_window_bytes);
+		for (uint32_t i = 0; i < slots; i++)
+			assert_true(throttle_admit(&t, &(struct request){
+				.command = i % 2 ? NBD_CMD_READ : NBD_CMD_WRITE,
+				.length = c.slot_bytes }));
+		for (int kind = 0; kind < 2; kind++) {
+			const struct request r = {
+				.command = kind ? NBD_CMD_READ : NBD_CMD_WRITE,
+				.length = c.slot_bytes,
+			};
+
+			throttle_init(&t, c.tx_window_bytes, c.rx_window_bytes);
+			for (uint32_t i = 0; i < slots; i++)
+				assert_true(throttle_admit(&t, &r));
+		}
+	}
+}
+
+/* With swap, replies owed are bounded, whatever the user asks for. */
+static void swap_bounds_what_is_owed(void **state)
+{
+	uint64_t bound = config(SWAP_YES, SLOTS_MIN, SLOT_BYTES_MIN)
+				 .rx_window_bytes;
+
+	(void)state;
+	assert_in_range(bound, 256 * 1024, 2048 * 1024);
+	assert_int_equal(config(SWAP_YES, SLOTS_MAX, SLOT_BYTES_MAX)
+				 .rx_window_bytes, bound);
+	assert_int_equal(config(SWAP_BEST_EFFORT, 64, 131072).rx_window_bytes,
+			 bound);
+}
+
+/* The pinned region holds exactly what is carved from it at attach. */
+static void pinned_is_what_is_carved(void **state)
+{
+	(void)state;
+	for (uint32_t slots = SLOTS_MIN; slots <= 32; slots += 5) {
+		struct engine_config c = config(SWAP_NO, slots, 20480);
+		struct pin pin = {
+			.base = NULL,
+			.bytes = sizing_pinned_bytes(&c),
+			.phase = PIN_CARVE,
+		};
+
+		pin_carve(&pin, sizeof(struct engine));
+		pin_carve(&pin, sizeof(struct front_nbd));
+		pin_carve(&pin, engine_rx_bytes());
+		pin_carve(&pin, engine_slot_bytes(&c));
+		assert_int_equal(pin.used, pin.bytes);
+	}
+}
+
+static void pair_buffers(void **state)
+{
+	const struct attach_options disk = { .swap = SWAP_NO };
+	const struct attach_options swap = { .swap = SWAP_YES };
+
+	(void)state;
+	/* Less may lie in the kernel when memory is to be saved. */
+	assert_true(sizing_pair_bytes(&swap) < sizing_pair_bytes(&disk));
+	/* A request of one page and its head must fit. */
+	assert_true(sizing_pair_bytes(&swap) >= 8192);
+	assert_true(sizing_needs(&swap).front_send_bytes >=
+		    sizing_pair_bytes(&swap));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(slot_fits_what_the_server_takes),
+		cmocka_unit_test(reserve_is_part_of_the_slots),
+		cmocka_unit_test(windows_admit_all_slots),
+		cmocka_unit_test(swap_bounds_what_is_owed),
+		cmocka_unit_test(pinned_is_what_is_carved),
+		cmocka_unit_test(pair_buffers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
