@@ -47,9 +47,10 @@
 
 /*
  * Pieces of a read that have arrived with gaps between them (structured
- * replies may come in any order). Chunks in order always merge into one.
+ * replies may come in any order). Enough for the largest slot in pieces of a
+ * page each, every second one missing, and one more.
  */
-#define COVERAGE_EXTENTS 16u
+#define COVERAGE_EXTENTS (SLOT_BYTES_MAX / (8u * KIB) + 1u)
 
 /*
  * TRIM and WRITE_ZEROES reach us with up to 4 GiB - 512 (KERNEL.md 1); a server

@@ -37,12 +37,21 @@ enum stats_op {
 /* Latency buckets: bucket n counts requests of less than 2^n microseconds. */
 #define STATS_BUCKETS 32
 
+/* The bucket that a latency belongs to. Any thread. */
+static inline uint32_t stats_bucket(uint64_t latency_ns)
+{
+	uint64_t us = latency_ns / 1000;
+	uint32_t bucket = us ? 64u - (uint32_t)__builtin_clzll(us) : 0;
+
+	return bucket < STATS_BUCKETS ? bucket : STATS_BUCKETS - 1;
+}
+
 /* Counters of a data thread, written by it alone. */
 struct stats_data {
 	uint64_t heartbeat_ns; /* CLOCK_MONOTONIC at its last wake-up */
 	uint64_t wakeups;
 	uint64_t requests[STATS_OPS]; /* completed, with or without error */
-	uint64_t bytes[STATS_OPS];
+	uint64_t bytes[STATS_OPS]; /* of those without error */
 	uint64_t errors[STATS_OPS];
 	uint64_t latency[STATS_OPS][STATS_BUCKETS];
 	uint64_t states[REQUEST_STATES]; /* slots in each state now */
@@ -54,7 +63,7 @@ struct stats_data {
 	uint64_t link_receives;    /* receives from the server */
 	uint64_t front_sends;
 	uint64_t front_receives;
-	uint64_t front_stalls;     /* the front stopped reading: no slot free */
+	uint64_t front_stalls;     /* times the front had to wait for a slot */
 	uint64_t rx_exhausted;     /* receive found no provided buffer */
 	uint64_t low_episodes;     /* the pool had to open its reserve */
 	uint64_t slots_free_min;   /* low-water mark since attach */

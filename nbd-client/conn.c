@@ -115,7 +115,7 @@ int conn_open(struct conn *c, struct err *err)
 	c->family = family_of(fd);
 	c->fd = fd;
 	c->state = CONN_READY;
-	c->backoff_ms = CONN_BACKOFF_MIN_MS;
+	c->up_since_ns = clock_now_ns();
 	return 0;
 }
 
@@ -133,7 +133,12 @@ void conn_close(struct conn *c)
 	sockets_give(&c->sockets, c->fd);
 	c->fd = -1;
 	c->state = CONN_DOWN;
-	c->next_attempt_ns = 0; /* the first attempt at once */
+	if (clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
+		schedule(c);
+		return;
+	}
+	c->backoff_ms = CONN_BACKOFF_MIN_MS;
+	c->next_attempt_ns = 0;
 }
 
 int conn_due_ms(const struct conn *c, uint64_t now_ns)

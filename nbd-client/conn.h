@@ -25,6 +25,12 @@
 #define CONN_BACKOFF_MIN_MS 100u
 #define CONN_BACKOFF_MAX_MS 5000u
 
+/*
+ * A link that lasted so long was a good one: its loss is answered at once. One
+ * that breaks earlier, negotiated or not, is not tried again without a pause.
+ */
+#define CONN_GOOD_MS 5000u
+
 enum conn_state {
 	CONN_DOWN,  /* no socket; an attempt is due at next_attempt_ns */
 	CONN_READY, /* negotiated, not yet with the engine */
@@ -43,6 +49,7 @@ struct conn {
 	uint32_t backoff_ms;
 	uint64_t next_attempt_ns;
 	uint64_t down_since_ns;
+	uint64_t up_since_ns;
 	bool known; /* `export` is what the server said first */
 	struct export_info export;
 	struct handshake handshake; /* large, hence here and not on the stack */

@@ -39,16 +39,14 @@ static enum stats_op stats_op(const struct request *r)
 static void count(struct engine *e, const struct request *r)
 {
 	enum stats_op op = stats_op(r);
-	uint64_t us = (clock_now_ns() - r->born_ns) / 1000;
-	uint32_t bucket = us ? 64 - (uint32_t)__builtin_clzll(us) : 0;
+	uint64_t latency_ns = clock_now_ns() - r->born_ns;
 
 	e->stats->requests[op]++;
-	e->stats->bytes[op] += r->length;
+	e->stats->latency[op][stats_bucket(latency_ns)]++;
 	if (r->error)
 		e->stats->errors[op]++;
-	if (bucket >= STATS_BUCKETS)
-		bucket = STATS_BUCKETS - 1;
-	e->stats->latency[op][bucket]++;
+	else
+		e->stats->bytes[op] += r->length;
 }
 
 static void complete(struct engine *e, struct request *r)
@@ -66,9 +64,12 @@ struct request *engine_take(struct engine *e)
 	struct request *r;
 
 	if (pool_take(&e->pool, &index) == POOL_NONE) {
-		e->stats->front_stalls++;
+		if (!e->stalled)
+			e->stats->front_stalls++;
+		e->stalled = true;
 		return NULL;
 	}
+	e->stalled = false;
 	e->stats->slots_free_min = e->pool.free_min;
 	e->stats->low_episodes = e->pool.low_episodes;
 	r = &e->requests[index];

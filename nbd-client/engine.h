@@ -86,6 +86,7 @@ struct engine {
 	bool failing; /* MAIL_FAIL: parked requests fail, until the link is up */
 	bool closing; /* MAIL_CLOSE */
 	bool stopping;
+	bool stalled; /* the front waits for a slot */
 	struct tx_item disc;
 
 	struct ring_op mail_op;

@@ -63,15 +63,6 @@ int stats_each(void (*on_page)(const char *name, const struct stats_page *page,
 uint64_t stats_percentile_us(const uint64_t buckets[STATS_BUCKETS],
 			     uint32_t per_mille);
 
-/* The bucket that a latency belongs to. Any thread. */
-static inline uint32_t stats_bucket(uint64_t latency_ns)
-{
-	uint64_t us = latency_ns / 1000;
-	uint32_t bucket = us ? 64u - (uint32_t)__builtin_clzll(us) : 0;
-
-	return bucket < STATS_BUCKETS ? bucket : STATS_BUCKETS - 1;
-}
-
 /*
  * Sets the row of that name, making it if need be. A row only ever gets worse:
  * ok after missing changes nothing. stats_guarantee_replace() overrules that.
@@ -84,7 +75,6 @@ void stats_guarantee_replace(struct stats_guarantee rows[STATS_GUARANTEES],
 			     const char *name, enum guarantee_state state,
 			     const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-
 
 /* The row of that name, or NULL. */
 struct stats_guarantee *

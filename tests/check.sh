@@ -18,7 +18,7 @@ export PATH
 jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-io vm-steady
-	vm-attach-detach'
+	vm-errors vm-attach-detach'
 
 passed=0
 failed=0
@@ -123,7 +123,8 @@ step_vm_swap_6_12() { guest swap front=nbd kernel=6.12 seconds=20; }
 step_vm_swap_6_1() { guest swap front=nbd kernel=6.1 seconds=20; }
 step_vm_io() { guest io front=nbd seconds=20; }
 step_vm_steady() { guest steady front=nbd; }
-step_vm_attach_detach() { guest attach-detach front=nbd cycles=50; }
+step_vm_errors() { guest errors; }
+step_vm_attach_detach() { guest attach-detach front=nbd cycles=100; }
 
 # ---- running and counting them ----
 

@@ -139,6 +139,7 @@ static void launch(struct real_server *s)
 
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
 		execvp(argv[0], (char *const *)(uintptr_t)argv);
 		_exit(127);
 	}
