@@ -11,11 +11,13 @@
 #include "nbd-client/cmd.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
 
 struct attach_line {
 	struct attach_options options;
 	const char *export_name; /* NULL: that of the URI */
+	struct output_options output; /* of --dry-run */
 };
 
 static int set_swap(void *target, const char *value, struct err *err)
@@ -61,6 +63,10 @@ static const struct option_spec attach_options[] = {
 	  .help = "with --swapon: overwrite other content" },
 	{ .name = "foreground", .kind = OPTION_FLAG, FIELD(options.foreground),
 	  .help = "serve in this process until detached" },
+	{ .name = "dry-run", .kind = OPTION_FLAG, FIELD(options.dry_run),
+	  .help = "attach nothing; print the memory it would take" },
+	{ .name = "json", .letter = 'J', .kind = OPTION_FLAG,
+	  FIELD(output.json), .help = "with --dry-run: print JSON" },
 	{ .name = "read-only", .kind = OPTION_FLAG, FIELD(options.read_only),
 	  .help = "the device cannot be written" },
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
@@ -167,6 +173,53 @@ static void print_device(const char *device)
 	} while (n < 0 && errno == EINTR);
 }
 
+static void print_lines(struct output *out, const char *key,
+			const struct sizing_line *lines, size_t count)
+{
+	const struct table_column columns[] = {
+		{ .key = "holder", .heading = key },
+		{ .key = "bytes", .heading = "BYTES", .right = true },
+	};
+	struct table *table = table_new(out, columns, 2);
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		table_string(table, lines[i].holder);
+		table_number(table, lines[i].bytes);
+		sum += lines[i].bytes;
+	}
+	table_string(table, "sum");
+	table_number(table, sum);
+	table_print(table, key, TABLE_ROWS);
+}
+
+/* Asks the server, because its limits are among the summands. */
+static int dry_run(const struct attach_line *line, struct err *err)
+{
+	const struct attach_options *o = &line->options;
+	const struct socket_memory plain = { 0 };
+	static struct conn conn; /* large */
+	struct sizing_line lines[SIZING_LINES_MAX];
+	struct engine_config config;
+	struct output out;
+	int rc;
+
+	rc = conn_init(&conn, &o->addr, &plain, o->handshake_ms, err);
+	if (!rc)
+		rc = conn_open(&conn, err);
+	if (rc)
+		return rc;
+	config = sizing_config(o, &conn.export);
+	conn_fini(&conn);
+	output_begin(&out, stdout, &line->output);
+	print_lines(&out, "process", lines,
+		    sizing_process_lines(o, &config, lines));
+	if (o->swap != SWAP_NO)
+		print_lines(&out, "kernel", lines,
+			    sizing_kernel_lines(o, lines));
+	return output_end(&out, err);
+}
+
 static int run(int argc, char **argv, struct err *err)
 {
 	struct attach_line line = {
@@ -189,6 +242,8 @@ static int run(int argc, char **argv, struct err *err)
 		rc = addr_set_export(&line.options.addr, line.export_name, err);
 	if (!rc)
 		rc = check(&line.options, err);
+	if (!rc && line.options.dry_run)
+		return dry_run(&line, err);
 	if (!rc)
 		rc = daemon_attach(&line.options, print_device, device, err);
 	if (!rc && !line.options.foreground)

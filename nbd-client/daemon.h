@@ -28,6 +28,7 @@ struct attach_options {
 	int swapon_priority; /* -1: the kernel chooses */
 	bool force;          /* let a swap signature replace other content */
 	bool foreground;
+	bool dry_run; /* only say how much memory it would take */
 	bool read_only;
 	uint32_t handshake_ms; /* for each step; default 10000 */
 	uint32_t block_bytes;  /* 0: 512, or the server's minimum if larger */

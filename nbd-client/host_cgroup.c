@@ -7,6 +7,7 @@
  *
  * Control thread.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,9 @@
 /* What ours are called, right below the root. */
 #define CGROUP_PREFIX "/nbd-client-"
 #define PATH_BYTES 512u
+
+/* The root did not hand the memory controller down before we asked it to. */
+static bool cgroup_enabled;
 
 static int cgroup_path(char *path, const char *cgroup, const char *file)
 {
@@ -76,7 +80,13 @@ static int make_own(const char *name, char ret_cgroup[PATH_BYTES])
 		return ret;
 	if (!strstr(text, "memory"))
 		return -ENOTSUP;
-	ret = write_file("", "cgroup.subtree_control", "+memory");
+	ret = cgroup_path(path, "", "cgroup.subtree_control");
+	if (!ret)
+		ret = procfile_read(path, text, sizeof(text));
+	if (ret >= 0 && !strstr(text, "memory")) {
+		ret = procfile_write(path, "+memory");
+		cgroup_enabled = ret == 0;
+	}
 	if (ret < 0)
 		return ret;
 	snprintf(ret_cgroup, PATH_BYTES, CGROUP_PREFIX "%s", name);
@@ -115,6 +125,19 @@ void host_cgroup_enter(const char *name, uint64_t min_bytes,
 			    cgroup);
 }
 
+static bool has_children(void)
+{
+	DIR *root = opendir(host_paths.cgroup);
+	struct dirent *entry;
+	bool found = false;
+
+	while (root && !found && (entry = readdir(root)))
+		found = entry->d_type == DT_DIR && entry->d_name[0] != '.';
+	if (root)
+		closedir(root);
+	return found;
+}
+
 void host_cgroup_leave(void)
 {
 	char cgroup[PATH_BYTES], path[PATH_BYTES];
@@ -127,4 +150,6 @@ void host_cgroup_leave(void)
 		return;
 	/* Not empty: a detach that a signal has started; it comes by, too. */
 	(void)rmdir(path);
+	if (cgroup_enabled && !has_children())
+		(void)write_file("", "cgroup.subtree_control", "-memory");
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The sums. No state. */
+#include <stdarg.h>
+#include <stdio.h>
+
 #include "common/pin.h"
 #include "nbd-client/front_nbd.h"
 #include "nbd-client/sizing.h"
@@ -62,10 +65,73 @@ size_t sizing_pinned_bytes(const struct engine_config *c)
 	       pin_pages(engine_slot_bytes(c));
 }
 
+/* What mlockall holds besides, as measured: VmLck less the pinned region. */
+#define PROGRAM_BYTES (4u * MIB)
+
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
-	/* measured without the region: code, libraries, heap and stacks */
-	return sizing_pinned_bytes(c) + 8u * MIB;
+	return sizing_pinned_bytes(c) + PROGRAM_BYTES;
+}
+
+static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
+		     const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
+		     const char *format, ...)
+{
+	struct sizing_line *line = &lines[(*count)++];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(line->holder, sizeof(line->holder), format, args);
+	va_end(args);
+	line->bytes = bytes;
+}
+
+size_t sizing_process_lines(const struct attach_options *o,
+			    const struct engine_config *c,
+			    struct sizing_line ret_lines[SIZING_LINES_MAX])
+{
+	size_t n = 0;
+
+	(void)o;
+	add_line(ret_lines, &n, pin_pages(engine_slot_bytes(c)),
+		 "payload: %u slots of %u KiB", c->slots, c->slot_bytes / KIB);
+	add_line(ret_lines, &n, pin_pages(engine_rx_bytes()),
+		 "receive: %u buffers of %u KiB, and their ring", RX_BUFFERS,
+		 RX_BUFFER_BYTES / KIB);
+	add_line(ret_lines, &n, pin_pages(sizeof(struct engine)),
+		 "engine: requests, queues, log");
+	add_line(ret_lines, &n, pin_pages(sizeof(struct front_nbd)),
+		 "front end");
+	add_line(ret_lines, &n, PROGRAM_BYTES,
+		 "program, libraries, heap, stacks (measured)");
+	return n;
+}
+
+size_t sizing_kernel_lines(const struct attach_options *o,
+			   struct sizing_line ret_lines[SIZING_LINES_MAX])
+{
+	struct host_needs needs = sizing_needs(o);
+	size_t n = 0;
+
+	add_line(ret_lines, &n, needs.link_send_bytes,
+		 "to the server: SO_SNDBUF");
+	add_line(ret_lines, &n, needs.link_receive_bytes,
+		 "from the server: SO_RCVBUF");
+	add_line(ret_lines, &n, needs.front_send_bytes,
+		 "kernel to us: SO_SNDBUF of its end");
+	add_line(ret_lines, &n, needs.front_receive_bytes,
+		 "us to the kernel: SO_SNDBUF of our end");
+	add_line(ret_lines, &n,
+		 host_needs_kbytes(&needs) * KIB - needs.link_send_bytes -
+			 needs.link_receive_bytes - needs.front_send_bytes -
+			 needs.front_receive_bytes,
+		 "beyond the reach of ordinary tasks: 5/3 of these");
+	add_line(ret_lines, &n, HOST_SHARED_KBYTES * (uint64_t)KIB,
+		 "rings of the network cards, once per host");
+	return n;
 }
 
 struct socket_memory sizing_socket_memory(const struct attach_options *o)

@@ -24,6 +24,23 @@ struct engine_config sizing_config(const struct attach_options *o,
 /* The pinned region. */
 size_t sizing_pinned_bytes(const struct engine_config *c);
 
+/* One holder of memory: what it is, and its bytes at the worst moment. */
+struct sizing_line {
+	char holder[64];
+	uint64_t bytes;
+};
+#define SIZING_LINES_MAX 12u
+
+/*
+ * The sums as lines, for people: what the process locks, and what the kernel
+ * may hold on its behalf. Return how many.
+ */
+size_t sizing_process_lines(const struct attach_options *o,
+			    const struct engine_config *c,
+			    struct sizing_line ret_lines[SIZING_LINES_MAX]);
+size_t sizing_kernel_lines(const struct attach_options *o,
+			   struct sizing_line ret_lines[SIZING_LINES_MAX]);
+
 /* All that the process needs to stay in memory, libraries included. */
 uint64_t sizing_footprint_bytes(const struct engine_config *c);
 
