@@ -206,7 +206,7 @@ static int dry_run(const struct attach_line *line, struct err *err)
 
 	rc = conn_init(&conn, &o->addr, &plain, o->handshake_ms, err);
 	if (!rc)
-		rc = conn_open(&conn, err);
+		rc = conn_probe(&conn, err);
 	if (rc)
 		return rc;
 	config = sizing_config(o, &conn.export);

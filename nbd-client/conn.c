@@ -53,10 +53,11 @@ static int check_same(const struct export_info *was,
 	return 0;
 }
 
-static int negotiate(struct conn *c, int fd, struct err *err)
+static int negotiate(struct conn *c, int fd, enum handshake_goal goal,
+		     struct err *err)
 {
 	struct handshake_params params = {
-		.goal = HANDSHAKE_GO,
+		.goal = goal,
 		.tls = HANDSHAKE_TLS_OFF,
 		.export_name = c->addr->export_name,
 	};
@@ -91,7 +92,9 @@ static int family_of(int fd)
 	return family;
 }
 
-int conn_open(struct conn *c, struct err *err)
+/* A connection on which the goal has been reached. */
+static int reach(struct conn *c, enum handshake_goal goal, int *ret_fd,
+		 struct err *err)
 {
 	struct link_sockets source = sockets_source(&c->sockets);
 	int fd, ret;
@@ -99,21 +102,39 @@ int conn_open(struct conn *c, struct err *err)
 	CHECK(c->state == CONN_DOWN);
 	ret = link_connect_from(&c->addrs, &source, (int)c->handshake_ms, &fd,
 				err);
-	if (ret < 0) {
-		schedule(c);
+	if (ret < 0)
 		return ret;
-	}
-	ret = negotiate(c, fd, err);
+	ret = negotiate(c, fd, goal, err);
 	if (ret < 0) {
 		sockets_give(&c->sockets, fd);
-		schedule(c);
 		return ret;
 	}
 	if (!c->known)
 		c->export = c->handshake.info;
 	c->known = true;
 	c->family = family_of(fd);
-	c->fd = fd;
+	*ret_fd = fd;
+	return 0;
+}
+
+int conn_probe(struct conn *c, struct err *err)
+{
+	int fd;
+	int ret = reach(c, HANDSHAKE_INFO, &fd, err);
+
+	if (ret == 0)
+		sockets_give(&c->sockets, fd);
+	return ret;
+}
+
+int conn_open(struct conn *c, struct err *err)
+{
+	int ret = reach(c, HANDSHAKE_GO, &c->fd, err);
+
+	if (ret < 0) {
+		schedule(c);
+		return ret;
+	}
 	c->state = CONN_READY;
 	c->up_since_ns = clock_now_ns();
 	return 0;

@@ -62,10 +62,16 @@ int conn_init(struct conn *c, const struct addr *addr,
 void conn_fini(struct conn *c);
 
 /*
+ * Asks what the export is, on a connection of its own that ends politely, and
+ * fills in c->export. 0 or -errno.
+ */
+int conn_probe(struct conn *c, struct err *err);
+
+/*
  * DOWN to READY: connects and negotiates; blocks for at most a few times
- * handshake_ms. The first time c->export is filled in; later the server must
- * offer the same export, else X_REFUSED. 0 or -errno, still DOWN then, and the
- * next attempt scheduled.
+ * handshake_ms. The server must offer the export that c->export tells of, if
+ * that is known, else X_REFUSED. 0 or -errno; then it is still DOWN, and the
+ * next attempt is scheduled.
  */
 int conn_open(struct conn *c, struct err *err);
 

@@ -82,10 +82,9 @@ static int probe_up(struct device *d, struct err *err)
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
 	if (!ret)
-		ret = conn_open(&d->conn, err);
+		ret = conn_probe(&d->conn, err); /* opened once protected */
 	if (ret < 0)
 		return ret;
-	conn_close(&d->conn); /* opened again once we are protected */
 	if (o->swapon && (d->conn.export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");

@@ -58,15 +58,18 @@ act_server_start() {
 		fua = true
 		trim = true
 		END
-		"$nbd_server" -d -C "$work/server-$1.conf" -p "$work/unused.pid" \
-			>>"$log/server.log" 2>&1 &
+		# It goes to the background by itself: with -d it would serve one
+		# connection only.
+		"$nbd_server" -C "$work/server-$1.conf" \
+			-p "$work/server-$1.pid" >>"$log/server.log" 2>&1 || return
 		;;
 	esac
-	echo $! >"$work/server-$1.pid"
+	[ "$key_server" = nbd-server ] || echo $! >"$work/server-$1.pid"
 	tries=0
 	until port_open "$2"; do
 		tries=$((tries + 1))
-		kill -0 "$(cat "$work/server-$1.pid")" 2>/dev/null || {
+		[ "$key_server" = nbd-server ] ||
+			kill -0 "$(cat "$work/server-$1.pid")" 2>/dev/null || {
 			echo "$key_server ended: $(tail -n 1 "$log/server.log")"
 			return 1
 		}
@@ -80,7 +83,11 @@ act_server_start() {
 
 # act_server_stop NAME: kill a server; its content stays.
 act_server_stop() {
-	kill -KILL "$(cat "$work/server-$1.pid")"
+	pid=$(cat "$work/server-$1.pid")
+	case $key_server in
+	nbd-server) kill -KILL -- "-$pid" ;; # a process for each connection
+	*) kill -KILL "$pid" ;;
+	esac
 }
 
 # act_truncate NAME BYTES: served with this size to whoever connects next.
