@@ -159,7 +159,8 @@ int ring_warm_up(struct ring *ring)
 
 	/*
 	 * A whole batch of requests at once fills the request cache. One in the
-	 * background makes the bounded worker, which then stays (KERNEL.md 4).
+	 * background makes the bounded worker, which then stays (io_uring/io-wq.c,
+	 * io_wq_worker).
 	 * Our socket operations are all pollable, so no other worker is needed.
 	 */
 	for (size_t i = 0; i < RING_ENTRIES / 2; i++) {

@@ -53,7 +53,7 @@
 #define COVERAGE_EXTENTS (SLOT_BYTES_MAX / (8u * KIB) + 1u)
 
 /*
- * TRIM and WRITE_ZEROES reach us with up to 4 GiB - 512 (KERNEL.md 1); a server
+ * TRIM and WRITE_ZEROES reach us with up to 4 GiB - 512 (nbd.ko sets no limit); a server
  * is asked for this much at a time, so that no single request keeps it busy
  * beyond a request time-out.
  */

@@ -220,7 +220,7 @@ static void fill_page(struct device *d)
 	struct stats_page *p = d->page;
 	const struct export_info *x = &d->conn.export;
 
-	strcpy(p->front, "nbd");
+	memcpy(p->front, "nbd", sizeof("nbd"));
 	memcpy(p->uri, d->uri, sizeof(p->uri));
 	p->attached_at = (uint64_t)time(NULL);
 	p->link_since = p->attached_at;
@@ -388,7 +388,7 @@ static int pair_up(struct device *d, struct err *err)
 			       "cannot make a socket pair: %s", strerror(errno));
 	d->our_end = pair[0];
 	d->kernel_end = pair[1];
-	/* What the kernel may queue for us, and we for it (KERNEL.md 1). */
+	/* What the kernel may queue for us, and we for it (both ends allocate). */
 	if (set_buffer(d->our_end, SO_SNDBUFFORCE, bytes) < 0 ||
 	    set_buffer(d->kernel_end, SO_SNDBUFFORCE, bytes) < 0)
 		return err_set(err, X_PERMISSION, errno,

@@ -35,7 +35,7 @@ static void *thread_main(void *arg)
 	int ret;
 
 	d->page->data.tid = gettid();
-	/* First of all: what the ring makes inherits it (KERNEL.md 4). */
+	/* First of all: what the ring makes inherits it. */
 	host_protect_thread("data0", HOST_FIFO_DATA, d->page->guarantees);
 	ret = engine_open(d->engine, &d->front->front);
 	report_open(d, ret);

@@ -2,7 +2,7 @@
 /*
  * SOCK_MEMALLOC for sockets of a process: no option sets it, but the nbd driver
  * does so for every socket that it is given, and never takes it back
- * (drivers/block/nbd.c, nbd_start_device; KERNEL.md 3). So a socket that was
+ * (drivers/block/nbd.c, nbd_start_device). So a socket that was
  * never connected passes through a free device once, and is ours again.
  *
  * Undocumented behaviour: seen to work or reported, never relied upon alone.

@@ -20,7 +20,7 @@ struct nl_sock;
 
 #define GENL_INDEX_ANY (-1)
 
-/* More than one socket changes the driver's time-outs: KERNEL.md 1. */
+/* More than one socket changes the driver's time-outs (nbd_xmit_timeout). */
 #define GENL_SOCKETS_MAX 16u
 
 /* The name under which a device's back end is kept by the kernel. */
@@ -73,7 +73,7 @@ int genl_nbd_connect(struct genl *genl, const struct nbd_connect *params,
 
 /*
  * Gives the device new sockets for dead ones. Sends socket and back end only:
- * a size would freeze the queue (KERNEL.md 1). 0 does not mean that a socket
+ * a size would freeze the queue (nbd_genl_reconfigure). 0 does not mean that a socket
  * was taken: when none was dead the kernel drops the new one, and our end reads
  * an end of file.
  */

@@ -140,7 +140,7 @@ static void set_io_flusher(const char *name, struct stats_guarantee *rows)
 {
 	/*
 	 * Arguments 3 to 5 must be zero, or the kernel says EINVAL; and a
-	 * success is worth nothing unread (USERS.md B 16, 18).
+	 * success is worth nothing unread.
 	 */
 	if (prctl(PR_SET_IO_FLUSHER, 1ul, 0ul, 0ul, 0ul))
 		stats_guarantee_set(rows, HOST_ROW_FLUSHER, GUARANTEE_MISSING,

@@ -3,7 +3,7 @@
  * A memory cgroup for this process. A socket can only reserve its accounting
  * memory (SO_RESERVE_MEM) if it was made in one that is not the root, and
  * memory.min there keeps global reclaim from shrinking our receive windows
- * (KERNEL.md 5). A service manager gives us one; else we make our own.
+ * (net/core/sock.c, sock_reserve_memory). A service manager gives us one; else we make our own.
  *
  * Control thread.
  */

@@ -90,8 +90,9 @@ _Static_assert(SYSCTL_COUNT == sizeof(((struct ledger *)0)->sysctls) /
 /*
  * What the kernel may hold on our behalf has to fit into the part of the
  * reserve that only SOCK_MEMALLOC and PF_MEMALLOC reach, which is 3/8 of
- * min_free_kbytes (KERNEL.md 3): hence 8/3 of the sum. Socket buffer sizes as
- * read back are limits of truesize already, the kernel doubles what is asked.
+ * min_free_kbytes (mm/page_alloc.c, __zone_watermark_ok): hence 8/3 of the sum.
+ * Socket buffer sizes as read back are limits of truesize already, the kernel
+ * doubles what is asked.
  *
  *   to the server       SO_SNDBUF: what is sent and not acknowledged
  *   from the server     SO_RCVBUF: what has come and not been read
@@ -125,7 +126,7 @@ static uint64_t memory_kbytes(void)
  * a ring of 1024 descriptors with a page of 4 KiB each (4 MiB), the same once
  * more while the packets are on their way through TCP (4 MiB), and what is
  * answered to ARP and with ACKs. Measured, a guest with virtio-net survives
- * with 16 MiB and not with less (BASELINES.md 3).
+ * with 16 MiB and not with less.
  * Then the sum of what the devices need.
  */
 static uint64_t min_free_wanted(const struct ledger *ledger, uint64_t original,

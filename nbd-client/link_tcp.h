@@ -36,7 +36,7 @@ struct link_addrs {
 };
 
 /*
- * Where sockets come from, for callers that have some ready (DESIGN.md 6).
+ * Where sockets come from, for callers that have some ready (sockets.h).
  * A socket must be of SOCK_STREAM and not connected; buffers and the like are
  * set by whoever made it.
  */

@@ -21,7 +21,7 @@
 #define NBD_INDEX_MAX 32767u
 
 /*
- * Lost requests are asked for again after so long (KERNEL.md 1: with one
+ * Lost requests are asked for again after so long (nbd_xmit_timeout: with one
  * socket and TIMEOUT=0 the driver only re-arms, so a short period is harmless).
  */
 #define NBD_IO_TIMEOUT_MS 2000u

@@ -9,7 +9,7 @@
 
 /*
  * Swap: what may lie in the kernel must be far below the reserve, and 64 KiB of
- * send buffer suffice for swap (BASELINES.md 3). The receive buffer holds the
+ * send buffer suffice for swap, as measured. The receive buffer holds the
  * replies to a full window of read-ahead.
  */
 #define SWAP_SEND_BYTES (64u * KIB)

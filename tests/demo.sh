@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
 # demo.sh: watch a small machine work with more memory than it has, on swap that
 # nbd-client carries to a real NBD server, with every byte verified.
 #

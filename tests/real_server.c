@@ -79,16 +79,20 @@ const struct real_server_kind real_server_nbd_server = {
 	.export_name = "disk", .forks = true,
 };
 
+/* As execvp() would find it. */
 static bool installed(const char *program)
 {
-	static const char *const dirs[] = { "/usr/bin", "/usr/sbin", "/bin",
-					    "/sbin" };
-	char path[128];
+	const char *dirs = getenv("PATH");
+	char path[512];
 
-	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
-		snprintf(path, sizeof(path), "%s/%s", dirs[i], program);
+	while (dirs && *dirs) {
+		int length = (int)strcspn(dirs, ":");
+
+		snprintf(path, sizeof(path), "%.*s/%s", length, dirs, program);
 		if (access(path, X_OK) == 0)
 			return true;
+		dirs += length;
+		dirs += *dirs == ':';
 	}
 	return false;
 }
@@ -164,7 +168,7 @@ bool real_server_start(struct real_server *s,
 		return false;
 	}
 	*s = (struct real_server){ .kind = kind };
-	strcpy(s->dir, "/tmp/nbd-test-XXXXXX");
+	snprintf(s->dir, sizeof(s->dir), "/tmp/nbd-test-XXXXXX");
 	assert_non_null(mkdtemp(s->dir));
 	/* nbd-server gives up root for a user of its own. */
 	chmod(s->dir, 0777);

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
 # host.sh: the host side of one run: network, guest, and what the guest asks
 # for.  Runs as the first process of new network, mount and process namespaces
 # (see run), so all it starts and makes goes away with it.
@@ -110,6 +111,11 @@ act_serve_text() {
 		[ $tries -lt 200 ] || return 1
 		sleep 0.05
 	done
+}
+
+# act_flood KIND PORT AMOUNT: strangers' traffic to the guest (guest/flood.c).
+act_flood() {
+	"$tools/flood" "$1" 10.77.0.2 "$2" "$3" >>"$log/host.log" 2>&1 &
 }
 
 # act_fill NAME MB: content that nothing else has.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # image.sh: what a guest boots, made from Debian's packages and the build tree.
 # Sourced by run, which gives get, say, skip and the variables cache, work, vm.
 #
@@ -194,7 +195,7 @@ image_root() {
 	list=$work/root-files
 	{
 		echo "755 /usr/bin/busybox $busybox"
-		for name in hog gauge; do
+		for name in hog gauge sink; do
 			echo "755 /usr/bin/$name $tools/$name"
 		done
 		echo "755 /usr/sbin/init $vm/guest/init"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # json.sh: lines "key value" to one JSON object.  Sourced by run.
 #
 # The first value of a key counts.  Numbers, objects and lists go in as they

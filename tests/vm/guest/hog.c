@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * hog: uses more memory than there is, and checks every byte of it.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # lib.sh: what scenarios share; sourced in the guest by /sbin/init's shell.
 #
 # Descriptor 3 is the port to the host (see host.sh).  A scenario is a list of

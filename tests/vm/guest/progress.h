@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * progress.h: what hog tells gauge, in one page of shared memory that gauge
  * makes and keeps locked.  hog alone writes it.
