@@ -99,6 +99,9 @@ bool host_process_alive(pid_t pid, uint64_t start);
 
 /* ---- The kernel's reserve ---- */
 
+/* The reserve takes no more than this part of all memory, unless the user insists. */
+#define HOST_MEMORY_DIVISOR 8u
+
 /* What the kernel may hold for one device at the worst moment, in truesize. */
 struct host_needs {
 	uint64_t link_send_bytes;     /* SO_SNDBUF to the server, as read back */

@@ -40,9 +40,6 @@
 #define LOCK_TIMEOUT_MS 5000u
 #define LOCK_POLL_MS 5
 
-/* No more than this part of all memory, unless the user insists. */
-#define MEMORY_DIVISOR 8u
-
 struct device_entry {
 	char name[DEVICE_NAME_BYTES];
 	pid_t pid;
@@ -147,7 +144,7 @@ static uint64_t min_free_wanted(const struct ledger *ledger, uint64_t original,
 	}
 	if (derived)
 		sum += HOST_SHARED_KBYTES;
-	limit = memory_kbytes() / MEMORY_DIVISOR;
+	limit = memory_kbytes() / HOST_MEMORY_DIVISOR;
 	*ret_limited = sum > limit && limit > explicit_max;
 	if (sum > limit)
 		sum = limit;
@@ -494,7 +491,7 @@ static void report(const struct ledger *ledger, bool limited, int rc,
 					GUARANTEE_DEGRADED,
 					"min_free_kbytes %" PRIu64 ": cut to "
 					"1/%u of memory; --min-free overrides",
-					s->set, MEMORY_DIVISOR);
+					s->set, HOST_MEMORY_DIVISOR);
 	else
 		stats_guarantee_replace(rows, HOST_ROW_RESERVE, GUARANTEE_OK,
 					"min_free_kbytes %" PRIu64 ", before "

@@ -134,7 +134,12 @@ act_later() {
 	shift
 	action=$1
 	shift
-	(sleep "$seconds" && "act_$action" "$@" >>"$log/host.log" 2>&1) &
+	# With wait: some servers end with the shell that has started them.
+	(
+		sleep "$seconds"
+		"act_$action" "$@" >>"$log/host.log" 2>&1
+		wait
+	) &
 }
 
 # ---- the guest
