@@ -213,7 +213,7 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	conn_fini(&conn);
 	output_begin(&out, stdout, &line->output);
 	print_lines(&out, "process", lines,
-		    sizing_process_lines(o, &config, lines));
+		    sizing_process_lines(&config, lines));
 	if (o->swap != SWAP_NO)
 		print_lines(&out, "kernel", lines,
 			    sizing_kernel_lines(o, lines));

@@ -89,13 +89,11 @@ static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
 	line->bytes = bytes;
 }
 
-size_t sizing_process_lines(const struct attach_options *o,
-			    const struct engine_config *c,
+size_t sizing_process_lines(const struct engine_config *c,
 			    struct sizing_line ret_lines[SIZING_LINES_MAX])
 {
 	size_t n = 0;
 
-	(void)o;
 	add_line(ret_lines, &n, pin_pages(engine_slot_bytes(c)),
 		 "payload: %u slots of %u KiB", c->slots, c->slot_bytes / KIB);
 	add_line(ret_lines, &n, pin_pages(engine_rx_bytes()),

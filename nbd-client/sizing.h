@@ -35,8 +35,7 @@ struct sizing_line {
  * The sums as lines, for people: what the process locks, and what the kernel
  * may hold on its behalf. Return how many.
  */
-size_t sizing_process_lines(const struct attach_options *o,
-			    const struct engine_config *c,
+size_t sizing_process_lines(const struct engine_config *c,
 			    struct sizing_line ret_lines[SIZING_LINES_MAX]);
 size_t sizing_kernel_lines(const struct attach_options *o,
 			   struct sizing_line ret_lines[SIZING_LINES_MAX]);
