@@ -128,11 +128,10 @@ static int choose_up(struct device *d, struct err *err)
 		ret = genl_open(&d->genl, err);
 	if (ret < 0)
 		return ret;
-	if (d->options->device[0]) {
+	if (d->options->device[0])
 		ret = nbd_sysfs_parse(d->options->device, &d->index, err);
-	} else {
+	else
 		ret = nbd_sysfs_find_free(&d->index, err);
-	}
 	if (!ret && nbd_sysfs_pid(d->index, &pid) == 0)
 		ret = err_set(err, X_BUSY, EBUSY,
 			      "/dev/nbd%u is in use by process %d; choose another device, "
@@ -241,9 +240,8 @@ static void fill_page(struct device *d)
 
 static int page_up(struct device *d, struct err *err)
 {
-	int ret;
+	int ret = stats_create(d->name, &d->page, err);
 
-	ret = stats_create(d->name, &d->page, err);
 	if (!ret)
 		fill_page(d);
 	return ret;
@@ -453,7 +451,7 @@ static int appear_up(struct device *d, struct err *err)
 
 	if (d->options->read_only)
 		params.server_flags |= NBD_FLAG_READ_ONLY;
-	/* What stands in the page is what the device really can. */
+	/* We listen before the kernel can speak. */
 	d->engine->mail.front_fd = d->our_end;
 	engine_post(d->engine, MAIL_FRONT_UP);
 	ret = genl_nbd_connect(&d->genl, &params, &index, err);

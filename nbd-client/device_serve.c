@@ -101,8 +101,9 @@ void device_thread_down(struct device *d)
 				"%s: requests are left unanswered", d->path);
 			engine_post(d->engine, MAIL_FAIL);
 		}
-		engine_post(d->engine, MAIL_STOP);
 	}
+	/* Also to one that opens only after we stopped waiting for it. */
+	engine_post(d->engine, MAIL_STOP);
 	pthread_join(d->thread, NULL);
 	d->thread_started = false;
 	log_drain(&d->engine->log);
