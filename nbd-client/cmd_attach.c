@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "common/addr.h"
+#include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/daemon.h"
-#include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
 
@@ -114,7 +114,8 @@ static int take_words(const struct words *words, struct attach_options *options,
 {
 	bool uri = strstr(words->word[0], "://") != NULL;
 	const char *port = NULL;
-	uint32_t next = 1, index;
+	struct blockdev device;
+	uint32_t next = 1;
 	int rc;
 
 	if (!uri && next < words->count && is_port(words->word[next]))
@@ -131,10 +132,12 @@ static int take_words(const struct words *words, struct attach_options *options,
 			       "attach --help\"", uri ? "URI" : "host");
 	if (!strcmp(words->word[next], "auto"))
 		return 0;
-	rc = nbd_sysfs_parse(words->word[next], &index, err);
-	if (!rc)
-		nbd_sysfs_device(index, options->device);
-	return rc;
+	rc = blockdev_parse(words->word[next], &device, err);
+	if (rc)
+		return rc;
+	options->front = device.front;
+	options->index = (int32_t)device.index;
+	return 0;
 }
 
 /* What a single option's range cannot say. */
@@ -224,6 +227,7 @@ static int run(int argc, char **argv, struct err *err)
 {
 	struct attach_line line = {
 		.options = {
+			.index = -1,
 			.swapon_priority = -1,
 			.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
 			.slots = SLOTS_DEFAULT,

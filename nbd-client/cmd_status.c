@@ -10,8 +10,8 @@
 
 #include "common/clock.h"
 #include "include/nbd-wire.h"
+#include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
-#include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
 
 struct status_line {
@@ -342,20 +342,18 @@ static int run(int argc, char **argv, struct err *err)
 {
 	struct status_line line = { 0 };
 	const struct stats_page *page;
-	char name[DEVICE_NAME_BYTES];
+	struct blockdev device;
 	struct words words;
 	struct output out;
-	uint32_t index;
 	int rc;
 
 	rc = options_parse(&cmd_status, argc, argv, &line, 1, 1, &words, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
-	rc = nbd_sysfs_parse(words.word[0], &index, err);
+	rc = blockdev_parse(words.word[0], &device, err);
 	if (rc)
 		return rc;
-	nbd_sysfs_name(index, name);
-	rc = stats_open(name, &page, err);
+	rc = stats_open(device.name, &page, err);
 	if (rc)
 		return rc;
 	output_begin(&out, stdout, &line.output);
@@ -368,7 +366,8 @@ static int run(int argc, char **argv, struct err *err)
 	if (!rc && !stats_alive(page))
 		rc = err_set(err, X_FAILURE, ESRCH,
 			     "the daemon of %s has died; \"nbd-client detach "
-			     "--force %s\" removes what is left", name, name);
+			     "--force %s\" removes what is left", device.name,
+			     device.name);
 	stats_close(page);
 	return rc;
 }

@@ -12,6 +12,7 @@
 #include "common/addr.h"
 #include "common/err.h"
 #include "include/bounds.h"
+#include "include/front.h"
 
 /* How serious the user is about the promise. */
 enum swap_mode {
@@ -22,7 +23,8 @@ enum swap_mode {
 
 struct attach_options {
 	struct addr addr;
-	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd3"; empty: the first free */
+	enum front_kind front;
+	int32_t index; /* 3: /dev/nbd3; -1: the first free */
 	enum swap_mode swap;
 	bool swapon;         /* activate as swap once attached; implies SWAP_YES */
 	int swapon_priority; /* -1: the kernel chooses */

@@ -15,24 +15,26 @@
 #include <stdint.h>
 
 #include "common/pin.h"
+#include "nbd-client/blockdev.h"
 #include "nbd-client/conn.h"
 #include "nbd-client/ctl_socket.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
-#include "nbd-client/front_nbd.h"
 #include "nbd-client/genl.h"
-#include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
+
+struct device_front;
 
 struct device {
 	const struct attach_options *options;
+	const struct device_front *kind;
 	size_t steps_done; /* of the table in device.c */
-	uint32_t index;    /* of /dev/nbdN */
+	uint32_t index;    /* of /dev/nbdN or /dev/ublkbN */
 	char name[DEVICE_NAME_BYTES]; /* "nbd0" */
 	char path[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
 	char uri[URI_TEXT_BYTES];
 	uint64_t size_bytes;  /* whole blocks of the export */
-	struct nbd_sysfs_saved queue; /* settings of the device before us */
+	struct blockdev_saved queue; /* settings of the device before us */
 	uint32_t block_bytes; /* logical block size */
 	int lock_fd;          /* attaches take turns choosing a device */
 
@@ -44,7 +46,7 @@ struct device {
 	struct pin pin;
 	struct engine_config config;
 	struct engine *engine;
-	struct front_nbd *front;
+	struct front *front;
 	int kernel_end; /* of the socketpair, until the kernel has its own */
 	int our_end;
 	int mail_fd;

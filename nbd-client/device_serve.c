@@ -37,7 +37,7 @@ static void *thread_main(void *arg)
 	d->page->data.tid = gettid();
 	/* First of all: what the ring makes inherits it. */
 	host_protect_thread("data0", HOST_FIFO_DATA, d->page->guarantees);
-	ret = engine_open(d->engine, &d->front->front);
+	ret = engine_open(d->engine, d->front);
 	report_open(d, ret);
 	if (ret == 0) {
 		engine_run(d->engine);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "common/pin.h"
-#include "nbd-client/front_nbd.h"
 #include "nbd-client/sizing.h"
 
 /*
@@ -60,7 +59,7 @@ struct engine_config sizing_config(const struct attach_options *o,
 size_t sizing_pinned_bytes(const struct engine_config *c)
 {
 	return pin_pages(sizeof(struct engine)) +
-	       pin_pages(sizeof(struct front_nbd)) +
+	       pin_pages(DEVICE_FRONT_BYTES) +
 	       pin_pages(engine_rx_bytes()) +
 	       pin_pages(engine_slot_bytes(c));
 }
@@ -101,7 +100,7 @@ size_t sizing_process_lines(const struct engine_config *c,
 		 RX_BUFFER_BYTES / KIB);
 	add_line(ret_lines, &n, pin_pages(sizeof(struct engine)),
 		 "engine: requests, queues, log");
-	add_line(ret_lines, &n, pin_pages(sizeof(struct front_nbd)),
+	add_line(ret_lines, &n, pin_pages(DEVICE_FRONT_BYTES),
 		 "front end");
 	add_line(ret_lines, &n, PROGRAM_BYTES,
 		 "program, libraries, heap, stacks (measured)");

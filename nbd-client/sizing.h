@@ -15,11 +15,15 @@
 #include "nbd-client/conn.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
+#include "nbd-client/front_nbd.h"
 #include "nbd-client/host.h"
 
 /* Slots, their size and the windows. */
 struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x);
+
+/* Of a front's struct, whichever it is. */
+#define DEVICE_FRONT_BYTES (sizeof(struct front_nbd))
 
 /* The pinned region. */
 size_t sizing_pinned_bytes(const struct engine_config *c);
