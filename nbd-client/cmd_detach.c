@@ -24,8 +24,6 @@
 #define DETACH_TIMEOUT_MS 120000u
 /* Nothing is waited for: what is under way fails. */
 #define FORCE_TIMEOUT_MS 15000u
-/* From the daemon's answer to its end. */
-#define GONE_TIMEOUT_MS 10000u
 #define GONE_POLL_MS 20
 
 struct detach_line {

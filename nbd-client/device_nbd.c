@@ -20,7 +20,6 @@
 #include "nbd-client/sizing.h"
 
 #define READY_TIMEOUT_MS 10000u
-#define GONE_TIMEOUT_MS 10000u
 
 /* What the kernel's nbd driver understands of a server's flags. */
 #define KERNEL_FLAGS                                                           \

@@ -10,8 +10,6 @@
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
 
-#define GONE_TIMEOUT_MS 10000u
-
 /*
  * The driver gives a socket its time-out in the statement after the one that
  * makes it SOCK_MEMALLOC, which itself cannot be read back. So an odd time-out
