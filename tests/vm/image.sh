@@ -12,10 +12,11 @@
 # Names that a kernel does not have are built in or left out.
 boot_modules='virtio_pci virtio_blk ext4 crc32c_generic'
 root_modules='virtio_net e1000e nbd ublk_drv tls sch_netem sch_tbf af_packet
-	ipv6 nf_tables crc32c_intel ifb act_mirred cls_matchall sch_ingress'
+	ipv6 nf_tables crc32c_intel ifb act_mirred cls_matchall sch_ingress
+	cls_bpf'
 
 # Programs of the host that go into the root image with their libraries.
-root_programs='fio strace blkdiscard mke2fs setpriv ip tc'
+root_programs='fio strace blkdiscard mke2fs setpriv ip swapon tc'
 
 image_prepare() {
 	image_tools

@@ -81,8 +81,9 @@ client_attach() {
 		swapon) option=--swapon=10 ;;
 		*) option= ;;
 		esac
-		[ "$front" = nbd ] || option="$option --front=$front"
-		DEV=$(nbd-client attach "nbd://$host:$2/$1" auto $option \
+		device=auto
+		[ "$front" = nbd ] || device=$front
+		DEV=$(nbd-client attach "nbd://$host:$2/$1" $device $option \
 			${without:+--without="$without"} $options) ||
 			result failed "nbd-client attach: exit status $?"
 		;;
@@ -102,7 +103,7 @@ client_attach() {
 		poll 10 device_has_size || result failed "$DEV has no size"
 		[ "${3-}" != swapon ] || {
 			must mkswap mkswap "$DEV" >/dev/null
-			must swapon swapon -p 10 "$DEV"
+			must swapon /usr/bin/swapon -p 10 "$DEV"
 		}
 		;;
 	esac
@@ -113,8 +114,8 @@ client_attach() {
 device_has_size() { [ "$(cat "/sys/block/${DEV#/dev/}/size")" -gt 0 ]; }
 device_free() {
 	case $1 in
-	nbd*) [ ! -e "/sys/block/$1/pid" ] ;;
-	*) [ ! -e "/sys/block/$1" ] ;;
+	ublk*) [ ! -e "/sys/block/$1" ] ;;
+	*) [ ! -e "/sys/block/$1/pid" ] ;;
 	esac
 }
 
@@ -185,8 +186,11 @@ after() {
 	changed=$(diff -U 0 /run/vm/settings /run/vm/settings.after |
 		grep '^[-+][^-+]' | tr '\n' ' ')
 	[ -z "$changed" ] || result leftover "settings: $changed"
-	for path in /sys/block/nbd* /sys/block/ublkb*; do
+	for path in /sys/block/nbd*; do
 		device_free "${path##*/}" || result leftover "${path##*/} is connected"
+	done
+	for path in /sys/block/ublkb* /sys/class/ublk-char/ublkc*; do
+		[ ! -e "$path" ] || result leftover "$path is there"
 	done
 	pids=$(client_pids)
 	[ -z "$pids" ] || result leftover "processes $pids"
@@ -197,7 +201,7 @@ after() {
 # connected, which our client lends to a spare device on purpose.
 kernel_fine() {
 	line=$(dmesg | grep -v -E 'Receive control failed \(result -107\)|Send disconnect failed' |
-		grep -i -m 1 -E 'I/O error|(read|write)-error on swap|nbd[0-9]*: .*(timed out|stuck|error|dead|fail|invalid|unexpected|double|wrong)')
+		grep -i -m 1 -E 'I/O error|(read|write)-error on swap|(nbd|ublkb)[0-9]*: .*(timed out|stuck|error|dead|fail|invalid|unexpected|double|wrong)')
 	[ -z "$line" ] || result ioerror "$line"
 }
 
