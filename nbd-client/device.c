@@ -235,13 +235,18 @@ static bool wants_reserve(const struct device *d)
 static int reserve_up(struct device *d, struct err *err)
 {
 	struct host_needs needs = sizing_needs(d->options);
+	const struct host_ask ask = {
+		.reserve = true,
+		.sysctls = d->options->swap != SWAP_NO,
+		.device_kbytes = host_needs_kbytes(&needs),
+		.shared_kbytes = HOST_SHARED_KBYTES,
+		.explicit_kbytes = d->options->min_free_kbytes,
+	};
 	int ret;
 
 	if (!wants_reserve(d))
 		return 0;
-	ret = host_reserve_raise(d->name, host_needs_kbytes(&needs),
-				 d->options->min_free_kbytes,
-				 d->page->guarantees, err);
+	ret = host_reserve_raise(d->name, &ask, d->page->guarantees, err);
 	return d->options->swap == SWAP_YES ? ret : 0;
 }
 

@@ -48,6 +48,7 @@ extern struct host_paths host_paths;
 #define HOST_ROW_FIFO "real-time priority"
 #define HOST_ROW_STACK "stacks touched"
 #define HOST_ROW_RESERVE "kernel reserve"
+#define HOST_ROW_SYSCTLS "watermarks, compaction"
 #define HOST_ROW_CGROUP "memory cgroup"
 
 /*
@@ -99,6 +100,9 @@ bool host_process_alive(pid_t pid, uint64_t start);
 
 /* ---- The kernel's reserve ---- */
 
+/* Of what strangers hold: see host_strangers.c. */
+#define HOST_SHARED_KBYTES (16u * 1024u)
+
 /* The reserve takes no more than this part of all memory, unless the user insists. */
 #define HOST_MEMORY_DIVISOR 8u
 
@@ -110,38 +114,47 @@ struct host_needs {
 	uint64_t front_receive_bytes; /* socketpair, our end: answers */
 };
 
-/* What a device adds to vm.min_free_kbytes; HOST_SHARED_KBYTES comes once. */
+/* What a device adds to vm.min_free_kbytes. */
 uint64_t host_needs_kbytes(const struct host_needs *needs);
 
-/*
- * Once per host, whatever the number of devices: receive rings of the network
- * cards, see host_ledger.c.
- */
-#define HOST_SHARED_KBYTES (16u * 1024u)
+/* What a device asks of the host. */
+struct host_ask {
+	bool reserve; /* vm.min_free_kbytes; else the next three do not count */
+	bool sysctls; /* the others, see host_reserve.c */
+	uint64_t device_kbytes;   /* of host_needs_kbytes() */
+	uint64_t shared_kbytes;   /* once per host: of host_strangers_kbytes() */
+	uint64_t explicit_kbytes; /* not 0: the user demands this value */
+};
 
 /*
  * Enters a device ("nbd0") of the calling process, which must be the one that
- * stays, into the ledger and raises the sysctls. explicit_kbytes: the value that
- * the user demands, or 0; then device_kbytes (of host_needs_kbytes()) counts,
- * and the limit of an eighth of all memory. A name entered again is replaced.
- * 0 or -errno; the row "kernel reserve" is set either way.
+ * stays, into the ledger and raises the sysctls; unless the user demands a value,
+ * up to the limit of an eighth of all memory. A name entered again is replaced.
+ * 0 or -errno; the rows "kernel reserve" and "watermarks, compaction" are set
+ * either way, if asked for.
  */
-int host_reserve_raise(const char *name, uint64_t device_kbytes,
-		       uint64_t explicit_kbytes,
+int host_reserve_raise(const char *name, const struct host_ask *ask,
 		       struct stats_guarantee rows[STATS_GUARANTEES],
 		       struct err *err);
 
 /*
- * Takes the device out; lowers the sysctls, or restores them with the last
+ * Takes the device out; moves the sysctls back, all the way with the last
  * device. A value that somebody else has changed meanwhile is left alone; then
  * ret_note says so (empty otherwise; may be NULL).
  */
-#define HOST_NOTE_BYTES 160u
+#define HOST_NOTE_BYTES 256u
 int host_reserve_release(const char *name, char ret_note[HOST_NOTE_BYTES],
 			 struct err *err);
 
 /* Takes out entries of processes that died. Called when an attach begins. */
 int host_drop_stale(char ret_note[HOST_NOTE_BYTES], struct err *err);
+
+/* The same, telling each thing that is done, as "vm.min_free_kbytes", "...". */
+struct host_tell {
+	void (*line)(void *arg, const char *subject, const char *text);
+	void *arg;
+};
+int host_reserve_recover(const struct host_tell *tell, struct err *err);
 
 /* vm.min_free_kbytes now. */
 int host_min_free_kbytes(uint64_t *ret_kbytes);
