@@ -203,6 +203,7 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	const struct socket_memory plain = { 0 };
 	static struct conn conn; /* large */
 	struct sizing_line lines[SIZING_LINES_MAX];
+	struct host_strangers strangers;
 	struct engine_config config;
 	struct output out;
 	int rc;
@@ -217,9 +218,12 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	output_begin(&out, stdout, &line->output);
 	print_lines(&out, "process", lines,
 		    sizing_process_lines(&config, lines));
-	if (o->swap != SWAP_NO)
+	if (o->swap != SWAP_NO) {
+		(void)host_strangers_look(host_paths.proc, host_paths.sys,
+					  &strangers);
 		print_lines(&out, "kernel", lines,
-			    sizing_kernel_lines(o, lines));
+			    sizing_kernel_lines(o, &strangers, lines));
+	}
 	return output_end(&out, err);
 }
 

@@ -20,6 +20,7 @@
 #include "nbd-client/device_front.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
+#include "nbd-client/host_strangers.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
 
@@ -235,17 +236,19 @@ static bool wants_reserve(const struct device *d)
 static int reserve_up(struct device *d, struct err *err)
 {
 	struct host_needs needs = sizing_needs(d->options);
-	const struct host_ask ask = {
+	struct host_ask ask = {
 		.reserve = true,
 		.sysctls = d->options->swap != SWAP_NO,
 		.device_kbytes = host_needs_kbytes(&needs),
-		.shared_kbytes = HOST_SHARED_KBYTES,
 		.explicit_kbytes = d->options->min_free_kbytes,
 	};
+	struct host_strangers strangers;
 	int ret;
 
 	if (!wants_reserve(d))
 		return 0;
+	(void)host_strangers_look(host_paths.proc, host_paths.sys, &strangers);
+	ask.shared_kbytes = host_strangers_kbytes(&strangers);
 	ret = host_reserve_raise(d->name, &ask, d->page->guarantees, err);
 	return d->options->swap == SWAP_YES ? ret : 0;
 }

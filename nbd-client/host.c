@@ -32,7 +32,7 @@
 /* Linux pages are no smaller. */
 #define PAGE_MIN_BYTES 4096u
 
-struct host_paths host_paths = { .run_dir = RUN_DIR, .proc = "/proc",
+struct host_paths host_paths = { .run_dir = RUN_DIR, .proc = "/proc", .sys = "/sys",
 				 .cgroup = "/sys/fs/cgroup" };
 
 /* A file of this process: "status", "oom_score_adj", "task/12/stat". */

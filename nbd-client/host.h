@@ -25,6 +25,7 @@
 struct host_paths {
 	const char *run_dir; /* RUN_DIR */
 	const char *proc;    /* "/proc" */
+	const char *sys;     /* "/sys" */
 	const char *cgroup;  /* "/sys/fs/cgroup" */
 };
 extern struct host_paths host_paths;
@@ -100,7 +101,7 @@ bool host_process_alive(pid_t pid, uint64_t start);
 
 /* ---- The kernel's reserve ---- */
 
-/* Of what strangers hold: see host_strangers.c. */
+/* Enough for what strangers hold, where that cannot be known better. */
 #define HOST_SHARED_KBYTES (16u * 1024u)
 
 /* The reserve takes no more than this part of all memory, unless the user insists. */

@@ -107,7 +107,31 @@ size_t sizing_process_lines(const struct engine_config *c,
 	return n;
 }
 
+/* Once per host: see host_strangers.c. */
+static void stranger_lines(const struct host_strangers *s,
+			   struct sizing_line *lines, size_t *count)
+{
+	uint64_t held = s->ring_bytes + s->ipv4_fragment_bytes +
+			s->ipv6_fragment_bytes;
+	uint64_t total = host_strangers_kbytes(s) * KIB;
+	uint64_t derived = (held * 8 / 5 + KIB - 1) / KIB * KIB;
+
+	add_line(lines, count, s->ring_bytes,
+		 "once per host: a ringful of each network card");
+	add_line(lines, count, s->ipv4_fragment_bytes,
+		 "once per host: fragments, ipfrag_high_thresh");
+	add_line(lines, count, s->ipv6_fragment_bytes,
+		 "once per host: fragments, ip6frag_high_thresh");
+	add_line(lines, count, derived - held,
+		 "beyond the reach of GFP_ATOMIC: 3/5 of these");
+	if (total > derived)
+		add_line(lines, count, total - derived,
+			 "for a driver whose refill waits: up to %u MiB",
+			 HOST_SHARED_KBYTES / 1024);
+}
+
 size_t sizing_kernel_lines(const struct attach_options *o,
+			   const struct host_strangers *strangers,
 			   struct sizing_line ret_lines[SIZING_LINES_MAX])
 {
 	struct host_needs needs = sizing_needs(o);
@@ -126,8 +150,7 @@ size_t sizing_kernel_lines(const struct attach_options *o,
 			 needs.link_receive_bytes - needs.front_send_bytes -
 			 needs.front_receive_bytes,
 		 "beyond the reach of ordinary tasks: 5/3 of these");
-	add_line(ret_lines, &n, HOST_SHARED_KBYTES * (uint64_t)KIB,
-		 "rings of the network cards, once per host");
+	stranger_lines(strangers, ret_lines, &n);
 	return n;
 }
 

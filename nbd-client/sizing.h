@@ -17,6 +17,7 @@
 #include "nbd-client/engine.h"
 #include "nbd-client/front_nbd.h"
 #include "nbd-client/host.h"
+#include "nbd-client/host_strangers.h"
 
 /* Slots, their size and the windows. */
 struct engine_config sizing_config(const struct attach_options *o,
@@ -33,7 +34,7 @@ struct sizing_line {
 	char holder[64];
 	uint64_t bytes;
 };
-#define SIZING_LINES_MAX 12u
+#define SIZING_LINES_MAX 16u
 
 /*
  * The sums as lines, for people: what the process locks, and what the kernel
@@ -42,6 +43,7 @@ struct sizing_line {
 size_t sizing_process_lines(const struct engine_config *c,
 			    struct sizing_line ret_lines[SIZING_LINES_MAX]);
 size_t sizing_kernel_lines(const struct attach_options *o,
+			   const struct host_strangers *strangers,
 			   struct sizing_line ret_lines[SIZING_LINES_MAX]);
 
 /* All that the process needs to stay in memory, libraries included. */

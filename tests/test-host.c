@@ -24,6 +24,7 @@
 
 #include "nbd-client/host.h"
 #include "nbd-client/stats.h"
+#include "tests/tree.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -36,26 +37,8 @@
 #define SANITIZED 0
 #endif
 
-static char dir[64], run_dir[80], proc_dir[80];
+static char dir[TREE_BYTES], run_dir[80], proc_dir[80];
 static struct stats_guarantee rows[STATS_GUARANTEES];
-
-static void put(const char *root, const char *name, const char *text)
-{
-	char path[256], *slash;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", root, name);
-	for (slash = strchr(path + strlen(root), '/'); slash;
-	     slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		mkdir(path, 0755);
-		*slash = '/';
-	}
-	file = fopen(path, "w");
-	assert_non_null(file);
-	fputs(text, file);
-	fclose(file);
-}
 
 static void put_process(pid_t pid, const char *name, char state,
 			unsigned long start)
@@ -66,16 +49,14 @@ static void put_process(pid_t pid, const char *name, char state,
 	snprintf(text, sizeof(text),
 		 "%d (%s) %c 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %lu "
 		 "20 21\n", pid, name, state, start);
-	put(proc_dir, file, text);
+	tree_put(proc_dir, file, text);
 }
 
 static int setup(void **state)
 {
 	(void)state;
 	memset(rows, 0, sizeof(rows));
-	snprintf(dir, sizeof(dir), "/tmp/test-host.XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
+	tree_make(dir);
 	snprintf(run_dir, sizeof(run_dir), "%s/run", dir);
 	snprintf(proc_dir, sizeof(proc_dir), "%s/proc", dir);
 	host_paths.run_dir = run_dir;
@@ -86,18 +67,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char *const argv[] = { "rm", "-rf", dir, NULL };
-	pid_t pid = fork();
-	int status;
-
 	(void)state;
-	if (pid == 0) {
-		execvp("rm", argv);
-		_exit(1);
-	}
 	host_paths.run_dir = RUN_DIR;
 	host_paths.proc = "/proc";
-	return waitpid(pid, &status, 0) == pid ? status : -1;
+	return tree_remove(dir);
 }
 /* ---- /proc ---- */
 
@@ -112,9 +85,9 @@ static void processes_are_known(void **state)
 	assert_false(host_process_alive(getpid(), 56));
 	assert_false(host_process_alive(0, 55));
 	assert_int_equal(host_process_start(4242, &start), -ENOENT);
-	put(proc_dir, "4243/stat", "4243 (cut");
+	tree_put(proc_dir, "4243/stat", "4243 (cut");
 	assert_int_equal(host_process_start(4243, &start), -EINVAL);
-	put(proc_dir, "4243/stat", "4243 (cut) S 1 2 3");
+	tree_put(proc_dir, "4243/stat", "4243 (cut) S 1 2 3");
 	assert_int_equal(host_process_start(4243, &start), -EINVAL);
 	assert_int_equal(start, 55);
 }

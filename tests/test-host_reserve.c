@@ -21,30 +21,13 @@
 #include "common/clock.h"
 #include "nbd-client/host.h"
 #include "nbd-client/stats.h"
+#include "tests/tree.h"
 
 #define SHARED HOST_SHARED_KBYTES
 
-static char dir[64], run_dir[80], proc_dir[80];
+static char dir[TREE_BYTES], run_dir[80], proc_dir[80];
 static struct stats_guarantee rows[STATS_GUARANTEES];
 static char note[HOST_NOTE_BYTES];
-
-static void put(const char *root, const char *name, const char *text)
-{
-	char path[256], *slash;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", root, name);
-	for (slash = strchr(path + strlen(root), '/'); slash;
-	     slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		mkdir(path, 0755);
-		*slash = '/';
-	}
-	file = fopen(path, "w");
-	assert_non_null(file);
-	fputs(text, file);
-	fclose(file);
-}
 
 static void put_process(pid_t pid, const char *name, char state,
 			unsigned long start)
@@ -55,7 +38,7 @@ static void put_process(pid_t pid, const char *name, char state,
 	snprintf(text, sizeof(text),
 		 "%d (%s) %c 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %lu "
 		 "20 21\n", pid, name, state, start);
-	put(proc_dir, file, text);
+	tree_put(proc_dir, file, text);
 }
 
 static void put_sysctl(const char *name, unsigned long value)
@@ -64,7 +47,7 @@ static void put_sysctl(const char *name, unsigned long value)
 
 	snprintf(file, sizeof(file), "sys/vm/%s", name);
 	snprintf(text, sizeof(text), "%lu\n", value);
-	put(proc_dir, file, text);
+	tree_put(proc_dir, file, text);
 }
 
 static void put_min_free(unsigned long kbytes)
@@ -149,21 +132,19 @@ static void put_other(uint64_t original, uint64_t set, uint64_t pending,
 		 "device nbd9 pid=4242 start=99 kbytes=%lu shared=%u "
 		 "explicit=0 asks=1\n",
 		 original, set, pending, kbytes, SHARED);
-	put(run_dir, "ledger", text);
+	tree_put(run_dir, "ledger", text);
 }
 
 static int setup(void **state)
 {
 	(void)state;
 	memset(rows, 0, sizeof(rows));
-	snprintf(dir, sizeof(dir), "/tmp/test-host.XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
+	tree_make(dir);
 	snprintf(run_dir, sizeof(run_dir), "%s/run", dir);
 	snprintf(proc_dir, sizeof(proc_dir), "%s/proc", dir);
 	host_paths.run_dir = run_dir;
 	host_paths.proc = proc_dir;
-	put(proc_dir, "meminfo", "MemTotal:        1048576 kB\n");
+	tree_put(proc_dir, "meminfo", "MemTotal:        1048576 kB\n");
 	put_min_free(4000);
 	put_process(getpid(), "we) (x", 'S', 55);
 	return 0;
@@ -171,18 +152,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char *const argv[] = { "rm", "-rf", dir, NULL };
-	pid_t pid = fork();
-	int status;
-
 	(void)state;
-	if (pid == 0) {
-		execvp("rm", argv);
-		_exit(1);
-	}
 	host_paths.run_dir = RUN_DIR;
 	host_paths.proc = "/proc";
-	return waitpid(pid, &status, 0) == pid ? status : -1;
+	return tree_remove(dir);
 }
 /* ---- The ledger ---- */
 
@@ -302,7 +275,7 @@ static void a_crash_loses_nothing(void **state)
 	assert_string_equal(note, "");
 
 	/* the last one died after taking itself out, before restoring */
-	put(run_dir, "ledger",
+	tree_put(run_dir, "ledger",
 	    "nbd-client-ledger 2\n"
 	    "sysctl min_free_kbytes original=4000 set=17000 pending=4000\n");
 	put_min_free(17000);
@@ -383,7 +356,7 @@ static void the_other_sysctls(void **state)
 	assert_int_equal(min_free(), 4000);
 	assert_false(ledger_there());
 	/* not more than 1/32 of memory */
-	put(proc_dir, "meminfo", "MemTotal:        200000 kB\n");
+	tree_put(proc_dir, "meminfo", "MemTotal:        200000 kB\n");
 	assert_int_equal(raise_by("nbd0", 1000, 0, NULL), 0);
 	assert_string_equal(others(), "0 312 0");
 	assert_int_equal(host_reserve_release("nbd0", note, NULL), 0);
@@ -422,7 +395,7 @@ static void another_sysctl_that_cannot_be_read(void **state)
 
 	(void)state;
 	put_others(15000, 10, 1);
-	put(proc_dir, "sys/vm/watermark_scale_factor", "rubbish\n");
+	tree_put(proc_dir, "sys/vm/watermark_scale_factor", "rubbish\n");
 	assert_int_equal(raise_by("nbd0", 1000, 0, &err), 0);
 	assert_string_equal(others(), "0 rubbish 0");
 	assert_int_equal(row(HOST_ROW_SYSCTLS)->state, GUARANTEE_DEGRADED);
@@ -565,7 +538,7 @@ static void a_damaged_ledger_is_told(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		put(run_dir, "ledger", texts[i]);
+		tree_put(run_dir, "ledger", texts[i]);
 		memset(&err, 0, sizeof(err));
 		assert_int_equal(raise_by("nbd0", 1, 0, &err),
 				 -EBADMSG);
