@@ -94,7 +94,7 @@ enum guarantee_state {
 	GUARANTEE_MISSING,
 };
 
-#define STATS_GUARANTEES 16
+#define STATS_GUARANTEES 24
 
 struct stats_guarantee {
 	char name[24];    /* "memory locked", "IO_FLUSHER" ...; empty: end */

@@ -19,6 +19,7 @@
 #include "common/clock.h"
 #include "common/text.h"
 #include "nbd-client/blockdev.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/procfile.h"
 #include "nbd-client/stats.h"
 
@@ -27,8 +28,6 @@
 
 /* Long enough for a cold page cache; a hung modprobe must not hang an attach. */
 #define MODPROBE_TIMEOUT_MS 30000u
-
-#define ROW_QUEUE "device queue"
 
 const char *blockdev_sys_root = "/sys";
 const char *blockdev_dev_root = "/dev";
@@ -331,12 +330,14 @@ int blockdev_tune(const char *name, uint32_t slot_bytes, uint32_t nr_requests,
 
 	rc = limit_requests(name, slot_bytes, &kbytes);
 	if (rc) {
-		stats_guarantee_set(rows, ROW_QUEUE, GUARANTEE_MISSING,
+		stats_guarantee_set(rows, BLOCKDEV_ROW, GUARANTEE_MISSING,
 				    "max_sectors_kb is %llu, wanted %u: %s",
 				    (unsigned long long)kbytes,
 				    slot_bytes / KIB, strerror(-rc));
 		return limit_failed(name, slot_bytes, rc, err);
 	}
+	if (measure_left_out(MEASURE_TUNE))
+		return 0;
 	for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
 		struct setting s = settings[i];
 
@@ -347,7 +348,7 @@ int blockdev_tune(const char *name, uint32_t slot_bytes, uint32_t nr_requests,
 			s.value = number;
 		if (!apply(name, &s, got, sizeof(got))) {
 			all = false;
-			stats_guarantee_set(rows, ROW_QUEUE, GUARANTEE_DEGRADED,
+			stats_guarantee_set(rows, BLOCKDEV_ROW, GUARANTEE_DEGRADED,
 					    "%s is %.40s, wanted %s",
 					    s.attribute, got, s.value);
 			continue;
@@ -358,7 +359,7 @@ int blockdev_tune(const char *name, uint32_t slot_bytes, uint32_t nr_requests,
 					 settings[i].value ? "" : number);
 	}
 	if (all)
-		stats_guarantee_set(rows, ROW_QUEUE, GUARANTEE_OK,
+		stats_guarantee_set(rows, BLOCKDEV_ROW, GUARANTEE_OK,
 				    "max_sectors_kb %llu%s",
 				    (unsigned long long)kbytes, good);
 	return 0;

@@ -91,11 +91,14 @@ void blockdev_restore(const char *name, const struct blockdev_saved *saved);
  */
 int blockdev_limit(const char *name, uint32_t slot_bytes, struct err *err);
 
+#define BLOCKDEV_ROW "device queue"
+
 /*
  * On a device in use: scheduler, write-back throttling, largest request,
  * request timer and, if not 0, nr_requests. Each is read back; "device queue"
  * in rows tells the outcome. Returns 0, or -errno if requests larger than a slot
- * could arrive, which is the only one of these that must be right.
+ * could arrive, which is the only one of these that must be right, and the only one
+ * that MEASURE_TUNE keeps.
  */
 int blockdev_tune(const char *name, uint32_t slot_bytes, uint32_t nr_requests,
 		  struct stats_guarantee rows[STATS_GUARANTEES],

@@ -11,6 +11,7 @@
 #include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/daemon.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
 
@@ -47,6 +48,16 @@ static int set_swapon(void *target, const char *value, struct err *err)
 			       SWAP_PRIORITY_MAX);
 	line->options.swapon_priority = (int)priority;
 	return 0;
+}
+
+static int set_without(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+	uint32_t bits = 0;
+	int rc = measure_parse(value, &bits, err);
+
+	line->options.without |= bits;
+	return rc;
 }
 
 #define FIELD(member) .offset = offsetof(struct attach_line, member)
@@ -94,6 +105,12 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.min_free_kbytes), .min = 1024, .max = INT32_MAX,
 	  .help = "raise vm.min_free_kbytes to this instead of what\n"
 		  "the device needs" },
+	{ .name = "without", .kind = OPTION_CALL, .value = "MEASURE,...",
+	  .set = set_without,
+	  .help = "leave protective measures out, to see what each\n"
+		  "brings; never for real swap: reserve, donor,\n"
+		  "socket-memory, cgroup, mlock, flusher, fifo, oom,\n"
+		  "tune, windows, elastic, buffers, sysctls" },
 	CMD_OPTIONS_END
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&

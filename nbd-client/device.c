@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -21,6 +22,7 @@
 #include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
 
@@ -130,18 +132,21 @@ static int sockets_up(struct device *d, struct err *err)
 	ret = sockets_prepare(&d->conn.sockets, family, &reserved, err);
 	if (ret < 0)
 		return ret;
-	if (reserved == 0)
-		stats_guarantee_set(rows, "socket memory", GUARANTEE_OK,
+	if (measure_left_out(MEASURE_SOCKET_MEMORY))
+		; /* asked for none */
+	else if (reserved == 0)
+		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_OK,
 				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
 				    d->conn.sockets.memory.reserve_bytes / KIB,
 				    SOCKETS_COUNT);
 	else
-		stats_guarantee_set(rows, "socket memory", GUARANTEE_DEGRADED,
+		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_DEGRADED,
 				    "no SO_RESERVE_MEM: %s",
 				    reserved == -EOPNOTSUPP ?
 					    "the process is in no memory cgroup" :
 					    strerror(-reserved));
-	d->kind->donate(d);
+	if (!measure_left_out(MEASURE_DONOR))
+		d->kind->donate(d);
 	return 0;
 }
 
@@ -203,15 +208,29 @@ static void ctl_down(struct device *d)
 
 /* ---- protection ---- */
 
+static void leave_out(struct device *d)
+{
+	char names[MEASURE_TEXT_BYTES];
+
+	measure_leave_out(d->options->without, d->page->guarantees);
+	if (!d->options->without)
+		return;
+	measure_format(d->options->without, names, sizeof(names));
+	log_say(LOG_LEVEL_WARNING,
+		"%s: NOT protected by %s: left out by --without, which is for measuring",
+		d->path, names);
+}
+
 static int protect_up(struct device *d, struct err *err)
 {
 	char note[HOST_NOTE_BYTES];
 
+	leave_out(d);
 	if (host_drop_stale(note, err) == 0 && note[0])
 		log_say(LOG_LEVEL_NOTICE, "%s", note);
 	err_clear(err);
 	host_protect_process(d->page->guarantees);
-	if (d->options->swap != SWAP_NO)
+	if (d->options->swap != SWAP_NO && !measure_left_out(MEASURE_CGROUP))
 		host_cgroup_enter(d->name, sizing_footprint_bytes(&d->config),
 				  d->page->guarantees);
 	host_protect_thread("control", HOST_FIFO_CONTROL, d->page->guarantees);
@@ -237,8 +256,9 @@ static int reserve_up(struct device *d, struct err *err)
 {
 	struct host_needs needs = sizing_needs(d->options);
 	struct host_ask ask = {
-		.reserve = true,
-		.sysctls = d->options->swap != SWAP_NO,
+		.reserve = !measure_left_out(MEASURE_RESERVE),
+		.sysctls = d->options->swap != SWAP_NO &&
+			   !measure_left_out(MEASURE_SYSCTLS),
 		.device_kbytes = host_needs_kbytes(&needs),
 		.explicit_kbytes = d->options->min_free_kbytes,
 	};
@@ -284,6 +304,8 @@ static int carve_up(struct device *d, struct err *err)
 			       -ret, "cannot lock %zu KiB of memory: %s; raise the limit on "
 			       "locked memory or use a smaller --depth or --slot-size",
 			       bytes / 1024, strerror(-ret));
+	if (measure_left_out(MEASURE_MLOCK))
+		munlock(d->pin.base, d->pin.bytes);
 	d->engine = pin_carve(&d->pin, sizeof(*d->engine));
 	d->front = d->kind->make_front(pin_carve(&d->pin, DEVICE_FRONT_BYTES));
 	rx = pin_carve(&d->pin, engine_rx_bytes());

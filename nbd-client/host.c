@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "nbd-client/host.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/procfile.h"
 #include "nbd-client/stats.h"
 
@@ -62,6 +63,8 @@ static void lock_memory(struct stats_guarantee *rows)
 	uint64_t kbytes = 0;
 	char limit_text[32] = "unlimited";
 
+	if (measure_left_out(MEASURE_MLOCK))
+		return;
 	/* Root's CAP_IPC_LOCK is above the limit; a service may lack it. */
 	(void)setrlimit(RLIMIT_MEMLOCK, &limit);
 	if (!getrlimit(RLIMIT_MEMLOCK, &limit) &&
@@ -86,6 +89,8 @@ static void exempt_from_oom(struct stats_guarantee *rows, bool set)
 	char path[256], got[16] = "unreadable";
 	int rc = 0;
 
+	if (measure_left_out(MEASURE_OOM))
+		return;
 	self_path("oom_score_adj", path, sizeof(path));
 	if (set)
 		rc = procfile_write(path, "-1000");
@@ -138,6 +143,8 @@ static void add_ok(struct stats_guarantee *rows, const char *name,
 
 static void set_io_flusher(const char *name, struct stats_guarantee *rows)
 {
+	if (measure_left_out(MEASURE_FLUSHER))
+		return;
 	/*
 	 * Arguments 3 to 5 must be zero, or the kernel says EINVAL; and a
 	 * success is worth nothing unread.
@@ -160,6 +167,8 @@ static void set_fifo(const char *name, int priority,
 	struct sched_param param = { .sched_priority = priority };
 	char text[48];
 
+	if (measure_left_out(MEASURE_FIFO))
+		return;
 	/* Not RESET_ON_FORK: io_uring's workers must inherit it. */
 	if (sched_setscheduler(0, SCHED_FIFO, &param)) {
 		stats_guarantee_set(rows, HOST_ROW_FIFO, GUARANTEE_MISSING,
@@ -317,6 +326,8 @@ static void verify_memory(struct stats_guarantee *rows)
 	char first[64] = "";
 	int count;
 
+	if (measure_left_out(MEASURE_MLOCK))
+		return;
 	(void)host_locked_kbytes(&locked);
 	(void)status_number("VmSwap", &swapped);
 	count = unlocked_mappings(first, sizeof(first));
@@ -342,6 +353,8 @@ static void verify_threads(struct stats_guarantee *rows)
 	int policy;
 	pid_t tid;
 
+	if (measure_left_out(MEASURE_FIFO))
+		return;
 	self_path("task", path, sizeof(path));
 	dir = opendir(path);
 	if (!dir)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "common/pin.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 
 /*
@@ -156,11 +157,17 @@ size_t sizing_kernel_lines(const struct attach_options *o,
 
 struct socket_memory sizing_socket_memory(const struct attach_options *o)
 {
+	struct socket_memory m = { .send_bytes = SWAP_SEND_BYTES,
+				   .receive_bytes = SWAP_RECEIVE_BYTES,
+				   .reserve_bytes = SWAP_SOCKET_BYTES };
+
 	if (!is_swap(o))
 		return (struct socket_memory){ 0 };
-	return (struct socket_memory){ .send_bytes = SWAP_SEND_BYTES,
-				       .receive_bytes = SWAP_RECEIVE_BYTES,
-				       .reserve_bytes = SWAP_SOCKET_BYTES };
+	if (o->without >> MEASURE_BUFFERS & 1)
+		m.send_bytes = m.receive_bytes = 0;
+	if (o->without >> MEASURE_SOCKET_MEMORY & 1)
+		m.reserve_bytes = 0;
+	return m;
 }
 
 uint32_t sizing_pair_bytes(const struct attach_options *o)
