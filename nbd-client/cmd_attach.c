@@ -50,6 +50,18 @@ static int set_swapon(void *target, const char *value, struct err *err)
 	return 0;
 }
 
+static int set_reserve(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	if (options_parse_size(value, &line->options.reserve_bytes) ||
+	    !line->options.reserve_bytes)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--reserve must be a number of bytes, K, M or G "
+			       "may follow");
+	return 0;
+}
+
 static int set_without(void *target, const char *value, struct err *err)
 {
 	struct attach_line *line = target;
@@ -101,6 +113,10 @@ static const struct option_spec attach_options[] = {
 	{ .name = "slot-size", .kind = OPTION_SIZE32, .value = "BYTES",
 	  FIELD(options.slot_bytes), .min = SLOT_BYTES_MIN,
 	  .max = SLOT_BYTES_MAX, .help = "largest request (default 128K)" },
+	{ .name = "reserve", .kind = OPTION_CALL, .value = "BYTES",
+	  .set = set_reserve,
+	  .help = "pin so much for requests instead of what --depth\n"
+		  "takes, with as many slots as fit into it" },
 	{ .name = "min-free", .kind = OPTION_U64, .value = "KBYTES",
 	  FIELD(options.min_free_kbytes), .min = 1024, .max = INT32_MAX,
 	  .help = "raise vm.min_free_kbytes to this instead of what\n"
@@ -176,6 +192,12 @@ static int check(struct attach_options *options, struct err *err)
 			       "export; leave it out or add --swapon");
 	if (options->swapon && options->swap == SWAP_NO)
 		options->swap = SWAP_YES;
+	if (options->reserve_bytes && options->slots)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--reserve and --depth both say how many "
+			       "requests there can be; leave one of them out");
+	if (!options->slots)
+		options->slots = SLOTS_DEFAULT;
 	return 0;
 }
 
@@ -211,6 +233,31 @@ static void print_lines(struct output *out, const char *key,
 	table_string(table, "sum");
 	table_number(table, sum);
 	table_print(table, key, TABLE_ROWS);
+}
+
+/* Too little is refused with the sum that says why, on standard error. */
+static int check_reserve(const struct attach_options *o, struct err *err)
+{
+	/* A server that takes less than a slot in a request needs less still. */
+	static const struct export_info any = { .block_max = SLOT_BYTES_MAX };
+	struct attach_options least = *o;
+	struct sizing_line lines[SIZING_LINES_MAX];
+	struct engine_config config;
+	struct output out;
+	size_t bytes;
+
+	least.reserve_bytes = 1;
+	config = sizing_config(&least, &any);
+	bytes = sizing_pinned_bytes(&config);
+	if (!o->reserve_bytes || o->reserve_bytes >= bytes)
+		return 0;
+	output_begin(&out, stderr, &(struct output_options){ .json = false });
+	print_lines(&out, "least", lines, sizing_pinned_lines(&config, lines));
+	(void)output_end(&out, NULL);
+	return err_set(err, X_USAGE, EINVAL,
+		       "--reserve must be at least %zu bytes with slots of %u "
+		       "KiB, see the sum; a smaller --slot-size needs less",
+		       bytes, config.slot_bytes / KIB);
 }
 
 /* Asks the server, because its limits are among the summands. */
@@ -251,7 +298,6 @@ static int run(int argc, char **argv, struct err *err)
 			.index = -1,
 			.swapon_priority = -1,
 			.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
-			.slots = SLOTS_DEFAULT,
 			.slot_bytes = SLOT_BYTES_DEFAULT,
 		},
 	};
@@ -267,6 +313,8 @@ static int run(int argc, char **argv, struct err *err)
 		rc = addr_set_export(&line.options.addr, line.export_name, err);
 	if (!rc)
 		rc = check(&line.options, err);
+	if (!rc)
+		rc = check_reserve(&line.options, err);
 	if (!rc && line.options.dry_run)
 		return dry_run(&line, err);
 	if (!rc)

@@ -37,6 +37,7 @@ struct attach_options {
 	uint32_t slots;        /* queue depth; default SLOTS_DEFAULT */
 	uint32_t slot_bytes;   /* default SLOT_BYTES_DEFAULT */
 	uint32_t dead_timeout_s; /* fail I/O after a link lost for so long; 0: never */
+	uint64_t reserve_bytes; /* 0: of slots; else of the pinned region, at most */
 	uint64_t min_free_kbytes; /* 0: derived; else what to raise it to */
 	uint32_t without; /* 1 << MEASURE_... of each that is left out */
 };

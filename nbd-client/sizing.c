@@ -30,6 +30,27 @@ static bool is_swap(const struct attach_options *o)
 	return o->swap != SWAP_NO;
 }
 
+static void set_slots(struct engine_config *c, uint64_t slots)
+{
+	if (slots > SLOTS_MAX)
+		slots = SLOTS_MAX;
+	if (slots < SLOTS_MIN)
+		slots = SLOTS_MIN;
+	c->slots = (uint32_t)slots;
+	c->slots_reserve = c->slots / 8 ? c->slots / 8 : 1;
+}
+
+/* The user says how much may be pinned: as many slots as fit beside the rest. */
+static void fit_slots(struct engine_config *c, uint64_t pinned_bytes)
+{
+	uint64_t rest;
+
+	set_slots(c, SLOTS_MIN);
+	rest = sizing_pinned_bytes(c) - pin_pages(engine_slot_bytes(c));
+	if (pinned_bytes > rest)
+		set_slots(c, (pinned_bytes - rest) / c->slot_bytes);
+}
+
 struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x)
 {
@@ -45,6 +66,8 @@ struct engine_config sizing_config(const struct attach_options *o,
 		c.slot_bytes = x->block_max - x->block_max % SLOT_BYTES_MIN;
 	if (c.slot_bytes < SLOT_BYTES_MIN)
 		c.slot_bytes = SLOT_BYTES_MIN;
+	if (o->reserve_bytes)
+		fit_slots(&c, o->reserve_bytes);
 	/*
 	 * Admitted at most: every slot. For swap the replies owed fit into the
 	 * receive buffer and our own; writes are held back by their slots.
@@ -89,8 +112,8 @@ static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
 	line->bytes = bytes;
 }
 
-size_t sizing_process_lines(const struct engine_config *c,
-			    struct sizing_line ret_lines[SIZING_LINES_MAX])
+size_t sizing_pinned_lines(const struct engine_config *c,
+			   struct sizing_line ret_lines[SIZING_LINES_MAX])
 {
 	size_t n = 0;
 
@@ -103,6 +126,14 @@ size_t sizing_process_lines(const struct engine_config *c,
 		 "engine: requests, queues, log");
 	add_line(ret_lines, &n, pin_pages(DEVICE_FRONT_BYTES),
 		 "front end");
+	return n;
+}
+
+size_t sizing_process_lines(const struct engine_config *c,
+			    struct sizing_line ret_lines[SIZING_LINES_MAX])
+{
+	size_t n = sizing_pinned_lines(c, ret_lines);
+
 	add_line(ret_lines, &n, PROGRAM_BYTES,
 		 "program, libraries, heap, stacks (measured)");
 	return n;

@@ -19,7 +19,10 @@
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
 
-/* Slots, their size and the windows. */
+/*
+ * Slots, their size and the windows. With o->reserve_bytes, as many slots as fit
+ * into it with all else that is pinned; never fewer than SLOTS_MIN.
+ */
 struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x);
 
@@ -37,9 +40,11 @@ struct sizing_line {
 #define SIZING_LINES_MAX 16u
 
 /*
- * The sums as lines, for people: what the process locks, and what the kernel
- * may hold on its behalf. Return how many.
+ * The sums as lines, for people: the pinned region, what the process locks with
+ * that, and what the kernel may hold on its behalf. Return how many.
  */
+size_t sizing_pinned_lines(const struct engine_config *c,
+			   struct sizing_line ret_lines[SIZING_LINES_MAX]);
 size_t sizing_process_lines(const struct engine_config *c,
 			    struct sizing_line ret_lines[SIZING_LINES_MAX]);
 size_t sizing_kernel_lines(const struct attach_options *o,

@@ -137,6 +137,64 @@ static void pinned_is_what_is_carved(void **state)
 	}
 }
 
+/* Whatever may be pinned, it is used up to the last slot, and never exceeded. */
+static void reserve_decides_the_slots(void **state)
+{
+	struct attach_options o = { .swap = SWAP_YES, .slots = SLOTS_DEFAULT,
+				    .slot_bytes = SLOT_BYTES_DEFAULT };
+	struct engine_config c = sizing_config(&o, &export);
+	size_t whole = sizing_pinned_bytes(&c), least, bytes;
+
+	(void)state;
+	/* What the default takes gives the default back, a byte less one slot. */
+	o.reserve_bytes = whole;
+	c = sizing_config(&o, &export);
+	assert_int_equal(c.slots, SLOTS_DEFAULT);
+	assert_int_equal(c.slots_reserve, SLOTS_DEFAULT / 8);
+	o.reserve_bytes = whole - 1;
+	assert_int_equal(sizing_config(&o, &export).slots, SLOTS_DEFAULT - 1);
+	o.reserve_bytes = 1;
+	c = sizing_config(&o, &export);
+	assert_int_equal(c.slots, SLOTS_MIN);
+	assert_int_equal(c.slots_reserve, 1);
+	least = sizing_pinned_bytes(&c);
+	for (o.reserve_bytes = least; o.reserve_bytes < 2 * whole;
+	     o.reserve_bytes += 12345) {
+		c = sizing_config(&o, &export);
+		bytes = sizing_pinned_bytes(&c);
+		assert_true(bytes <= o.reserve_bytes);
+		assert_true(c.slots == SLOTS_MAX ||
+			    bytes + c.slot_bytes > o.reserve_bytes);
+		assert_in_range(c.slots_reserve, 1, c.slots - 1);
+	}
+	o.reserve_bytes = UINT64_MAX;
+	assert_int_equal(sizing_config(&o, &export).slots, SLOTS_MAX);
+	/* A server that takes little at a time: smaller slots, more of them. */
+	o.reserve_bytes = least;
+	export.block_max = 65536;
+	assert_int_equal(sizing_config(&o, &export).slots, 2 * SLOTS_MIN);
+	export.block_max = NBD_MAX_PAYLOAD_DEFAULT;
+}
+
+static void lines_are_the_sums(void **state)
+{
+	struct engine_config c = config(SWAP_YES, 7, 20480);
+	struct sizing_line lines[SIZING_LINES_MAX];
+	uint64_t sum = 0;
+	size_t i, count;
+
+	(void)state;
+	count = sizing_pinned_lines(&c, lines);
+	for (i = 0; i < count; i++)
+		sum += lines[i].bytes;
+	assert_int_equal(sum, sizing_pinned_bytes(&c));
+	count = sizing_process_lines(&c, lines);
+	assert_in_range(count, i + 1, SIZING_LINES_MAX);
+	for (; i < count; i++)
+		sum += lines[i].bytes;
+	assert_int_equal(sum, sizing_footprint_bytes(&c));
+}
+
 static void pair_buffers(void **state)
 {
 	const struct attach_options disk = { .swap = SWAP_NO };
@@ -160,6 +218,8 @@ int main(void)
 		cmocka_unit_test(windows_admit_all_slots),
 		cmocka_unit_test(swap_bounds_what_is_owed),
 		cmocka_unit_test(pinned_is_what_is_carved),
+		cmocka_unit_test(reserve_decides_the_slots),
+		cmocka_unit_test(lines_are_the_sums),
 		cmocka_unit_test(pair_buffers),
 	};
 
