@@ -13,6 +13,7 @@ extern const struct command cmd_attach;
 extern const struct command cmd_check;
 extern const struct command cmd_detach;
 extern const struct command cmd_list;
+extern const struct command cmd_recover;
 extern const struct command cmd_status;
 extern const struct command cmd_exports;
 extern const struct command cmd_info;

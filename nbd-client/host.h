@@ -75,6 +75,15 @@ void host_cgroup_enter(const char *name, uint64_t min_bytes,
 		       struct stats_guarantee rows[STATS_GUARANTEES]);
 void host_cgroup_leave(void);
 
+/* What was done, to what: "vm.min_free_kbytes", "4000, was 17384". */
+struct host_tell {
+	void (*line)(void *arg, const char *subject, const char *text);
+	void *arg;
+};
+
+/* Removes the cgroups that were made so by processes that have died. */
+void host_cgroup_recover(const struct host_tell *tell);
+
 /* VmLck of this process. */
 int host_locked_kbytes(uint64_t *ret_kbytes);
 
@@ -150,11 +159,7 @@ int host_reserve_release(const char *name, char ret_note[HOST_NOTE_BYTES],
 /* Takes out entries of processes that died. Called when an attach begins. */
 int host_drop_stale(char ret_note[HOST_NOTE_BYTES], struct err *err);
 
-/* The same, telling each thing that is done, as "vm.min_free_kbytes", "...". */
-struct host_tell {
-	void (*line)(void *arg, const char *subject, const char *text);
-	void *arg;
-};
+/* The same, telling each thing that is done. */
 int host_reserve_recover(const struct host_tell *tell, struct err *err);
 
 /* vm.min_free_kbytes now. */

@@ -95,7 +95,8 @@ step_man() {
 		[ -z "$said" ] || { echo "$said"; return 1; }
 	done
 	# Each option of the program is in its page.
-	for command in attach detach list status exports info check; do
+	for command in attach detach list status exports info check \
+		recover; do
 		"$work/gcc/nbd-client/nbd-client" $command --help
 	done | grep -o -- '--[a-z-]*' | sort -u | while read -r option; do
 		grep -q -- "-${option#--}\\>" "$src/man/nbd-client.8" ||
