@@ -10,6 +10,7 @@
 #include "nbd-client/table.h"
 
 extern const struct command cmd_attach;
+extern const struct command cmd_bench;
 extern const struct command cmd_check;
 extern const struct command cmd_detach;
 extern const struct command cmd_list;
