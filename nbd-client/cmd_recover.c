@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/ctl_socket.h"
 #include "nbd-client/host.h"
@@ -53,11 +54,14 @@ static void on_line(void *arg, const char *subject, const char *text)
 /* Whatever cannot be told counts as connected: nothing is lost then. */
 static bool is_connected(const char *name)
 {
-	uint32_t index;
+	struct blockdev dev;
 	pid_t pid;
 
-	return nbd_sysfs_parse(name, &index, NULL) ||
-	       nbd_sysfs_pid(index, &pid) != -ENOENT;
+	if (blockdev_parse(name, &dev, NULL) < 0)
+		return true;
+	return dev.front == FRONT_NBD ?
+		       nbd_sysfs_pid(dev.index, &pid) != -ENOENT :
+		       blockdev_exists(dev.name);
 }
 
 static void on_page(const char *name, const struct stats_page *page, void *arg)
