@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The nbd driver's generic netlink family. The only file that knows libnl, and
- * of libnl only what finds the family and lays out messages: libnl's receive
- * functions allocate for every answer, ours does not.
+ * The nbd driver's generic netlink family. Of libnl only what finds the family
+ * and lays out messages is used: libnl's receive functions allocate for every
+ * answer, ours does not.
  *
  * Owns struct genl's socket and memory. Control thread and command line; blocks
  * until the kernel has done what it was asked.
