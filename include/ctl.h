@@ -94,6 +94,12 @@ enum guarantee_state {
 	GUARANTEE_MISSING,
 };
 
+enum stats_shed {
+	STATS_SHED_OFF, /* not asked for */
+	STATS_SHED_ARMED,
+	STATS_SHED_SHEDDING,
+};
+
 #define STATS_GUARANTEES 24
 
 struct stats_guarantee {
@@ -142,6 +148,10 @@ struct stats_page {
 	uint64_t min_free_kbytes;  /* vm.min_free_kbytes as last read */
 	uint64_t data_minor_faults; /* of the data thread since the seal */
 	uint64_t data_major_faults;
+	uint32_t shed; /* enum stats_shed */
+	uint64_t shed_since;   /* CLOCK_REALTIME, seconds */
+	uint64_t shed_packets; /* dropped since attach */
+	uint64_t shed_bytes;
 
 	struct stats_data data __attribute__((aligned(64)));
 };

@@ -4,6 +4,7 @@
  * --foreground this process becomes the daemon.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -72,6 +73,33 @@ static int set_without(void *target, const char *value, struct err *err)
 	return rc;
 }
 
+/* PORT[,PORT...]; given again, it adds. */
+static int set_shed_exempt(void *target, const char *value, struct err *err)
+{
+	struct attach_options *o = &((struct attach_line *)target)->options;
+	char word[8];
+	uint64_t port;
+
+	for (;;) {
+		size_t length = strcspn(value, ",");
+
+		snprintf(word, sizeof(word), "%.*s", (int)length, value);
+		if (options_parse_number(word, &port) || !port ||
+		    port > UINT16_MAX)
+			return err_set(err, X_USAGE, EINVAL,
+				       "--shed-exempt takes ports from 1 to 65535 with "
+				       "commas between them");
+		if (o->shed_port_count == SHED_PORTS_MAX)
+			return err_set(err, X_USAGE, E2BIG,
+				       "--shed-exempt takes at most %u ports",
+				       SHED_PORTS_MAX);
+		o->shed_ports[o->shed_port_count++] = (uint16_t)port;
+		if (!value[length])
+			return 0;
+		value += length + 1;
+	}
+}
+
 #define FIELD(member) .offset = offsetof(struct attach_line, member)
 static const struct option_spec attach_options[] = {
 	{ .name = "swap", .kind = OPTION_CALL, .value = "[=best-effort]",
@@ -127,6 +155,12 @@ static const struct option_spec attach_options[] = {
 		  "brings; never for real swap: reserve, donor,\n"
 		  "socket-memory, cgroup, mlock, flusher, fifo, oom,\n"
 		  "tune, windows, elastic, buffers, sysctls" },
+	{ .name = "shed", .kind = OPTION_FLAG, FIELD(options.shed),
+	  .help = "while memory is low, drop incoming packets that\n"
+		  "have nothing to do with the device; not ssh" },
+	{ .name = "shed-exempt", .kind = OPTION_CALL, .value = "PORT[,PORT...]",
+	  .set = set_shed_exempt,
+	  .help = "with --shed: neither those of these ports" },
 	CMD_OPTIONS_END
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
@@ -190,6 +224,10 @@ static int check(struct attach_options *options, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--force says that --swapon may overwrite the "
 			       "export; leave it out or add --swapon");
+	if (options->shed_port_count && !options->shed)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--shed-exempt says what --shed may not drop; "
+			       "leave it out or add --shed");
 	if (options->swapon && options->swap == SWAP_NO)
 		options->swap = SWAP_YES;
 	if (options->reserve_bytes && options->slots)

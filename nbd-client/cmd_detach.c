@@ -17,6 +17,7 @@
 #include "nbd-client/genl.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/swap.h"
 
@@ -161,6 +162,8 @@ static void remove_traces(const struct detach *d)
 		warn(err.text, d->dev.path);
 	else if (*note)
 		warn(note, d->dev.path);
+	/* Harmless by now. Whoever never shed may lack what that needs. */
+	(void)shed_drop_stale();
 	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, d->dev.name);
 	(void)unlink(path);
 	stats_remove(d->dev.name, NULL);

@@ -129,6 +129,11 @@ static void put_link_error(struct table *table, const struct stats_page *page)
 		table_none(table);
 }
 
+static void put_shed(struct table *table, const struct stats_page *page)
+{
+	table_string(table, stats_shed_name(page->shed));
+}
+
 static const struct field device_fields[] = {
 	{ { "device", "Device", 0 }, FIELD_STRING, AT(device), NULL },
 	{ { "daemon", "Daemon", 0 }, FIELD_CALL, 0, put_daemon },
@@ -163,6 +168,13 @@ static const struct field device_fields[] = {
 	{ { "reconnects", "Reconnects", 0 }, FIELD_U64, AT(reconnects), NULL },
 	{ { "connect_attempts", "Attempts since lost", 0 }, FIELD_U64,
 	  AT(connect_attempts), NULL },
+	{ { "shed", "Traffic shedding", 0 }, FIELD_CALL, 0, put_shed },
+	{ { "shed_since", "Shedding so since", 0 }, FIELD_TIME, AT(shed_since),
+	  NULL },
+	{ { "shed_packets", "Packets shed", 0 }, FIELD_U64, AT(shed_packets),
+	  NULL },
+	{ { "shed_bytes", "Bytes shed", 0 }, FIELD_SIZE64, AT(shed_bytes),
+	  NULL },
 	{ { "data_heartbeat", "Data heartbeat", 0 }, FIELD_CALL, 0,
 	  put_data_heartbeat },
 	{ { "data_silent_ms", "Data silent, ms", 0 }, FIELD_CALL, 0,

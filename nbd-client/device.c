@@ -291,6 +291,29 @@ static int connect_up(struct device *d, struct err *err)
 	return conn_open(&d->conn, err);
 }
 
+/* ---- strangers' packets ---- */
+
+static int shed_up(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	int ret;
+
+	if (!o->shed)
+		return 0;
+	ret = shed_open(&d->shed, d->name, &d->conn.addrs, o->shed_ports,
+			o->shed_port_count, d->page->guarantees, err);
+	if (ret < 0 && o->swap == SWAP_BEST_EFFORT) {
+		err_clear(err); /* the row tells */
+		return 0;
+	}
+	return ret;
+}
+
+static void shed_down(struct device *d)
+{
+	shed_close(&d->shed, d->name);
+}
+
 /* ---- memory and thread ---- */
 
 static int carve_up(struct device *d, struct err *err)
@@ -403,6 +426,7 @@ static const struct {
 	OF_FRONT(DEVICE_PREPARE),
 	OWN("kernel reserve", reserve_up, reserve_down),
 	OWN("connect", connect_up, NULL),
+	OWN("shedding", shed_up, shed_down),
 	OWN("pinned memory", carve_up, carve_down),
 	OF_FRONT(DEVICE_END),
 	OWN("data thread", device_thread_up, device_thread_down),

@@ -21,6 +21,7 @@
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/genl.h"
+#include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 
 struct device_front;
@@ -42,6 +43,8 @@ struct device {
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
+	struct shed shed;
+	uint64_t low_episodes_seen; /* of the pool, at the last tick */
 
 	struct pin pin;
 	struct engine_config config;

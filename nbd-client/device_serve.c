@@ -191,6 +191,35 @@ static void check_dead(struct device *d, uint64_t now_ns)
 	engine_post(d->engine, MAIL_FAIL);
 }
 
+/* ---- strangers' packets ---- */
+
+/* The pool had to open its reserve since the last tick. */
+static bool memory_is_low(struct device *d)
+{
+	uint64_t seen = d->low_episodes_seen;
+
+	d->low_episodes_seen = d->page->data.low_episodes;
+	return d->low_episodes_seen != seen;
+}
+
+static void shed_step(struct device *d, bool low, uint64_t now_ns)
+{
+	struct stats_page *p = d->page;
+	enum stats_shed was = p->shed;
+
+	if (!d->shed.values)
+		return;
+	if (low)
+		shed_hold(&d->shed, now_ns);
+	else
+		shed_release(&d->shed);
+	p->shed = low ? STATS_SHED_SHEDDING : STATS_SHED_ARMED;
+	p->shed_packets = d->shed.values->packets;
+	p->shed_bytes = d->shed.values->bytes;
+	if (p->shed != was)
+		p->shed_since = (uint64_t)time(NULL);
+}
+
 /* ---- news and time ---- */
 
 void device_on_news(struct device *d)
@@ -242,6 +271,7 @@ void device_tick(struct device *d)
 		d->page->data_minor_faults = minor - d->minor_faults_at_seal;
 		d->page->data_major_faults = major - d->major_faults_at_seal;
 	}
+	shed_step(d, memory_is_low(d), now_ns);
 	log_drain(&d->engine->log);
 	if (d->conn.state == CONN_UP)
 		d->dead = false;

@@ -373,6 +373,17 @@ const char *stats_guarantee_name(uint32_t state)
 	return NAME_OF(names, state);
 }
 
+const char *stats_shed_name(uint32_t shed)
+{
+	static const char *const names[] = {
+		[STATS_SHED_OFF] = "off",
+		[STATS_SHED_ARMED] = "armed",
+		[STATS_SHED_SHEDDING] = "shedding",
+	};
+
+	return NAME_OF(names, shed);
+}
+
 const char *stats_op_name(uint32_t op)
 {
 	static const char *const names[STATS_OPS] = {

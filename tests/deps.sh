@@ -8,7 +8,7 @@ here=$(dirname "$0")
 
 build='autoconf automake gcc libc6-dev make pkg-config
 	libblkid-dev liburing-dev libnl-3-dev libnl-genl-3-dev libssl-dev'
-check='clang clang-format clang-tidy cppcheck libcmocka-dev libglib2.0-0
+check='clang clang-format clang-tidy cppcheck iproute2 libcmocka-dev libglib2.0-0
 	libgnutls30 man-db mandoc nbdkit qemu-utils shellcheck strace
 	universal-ctags xz-utils'
 
