@@ -61,6 +61,7 @@ struct device {
 	int open_result; /* 1: not yet; 0 or -errno of engine_open() */
 	uint64_t minor_faults_at_seal;
 	uint64_t major_faults_at_seal;
+	uint64_t strays_told; /* of stray_mallocs, in the log */
 
 	bool thread_started;
 	bool appeared;   /* the kernel has the device */

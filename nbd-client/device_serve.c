@@ -272,6 +272,13 @@ void device_tick(struct device *d)
 		d->page->data_major_faults = major - d->major_faults_at_seal;
 	}
 	shed_step(d, memory_is_low(d), now_ns);
+	if (d->page->data.stray_mallocs != d->strays_told) {
+		d->strays_told = d->page->data.stray_mallocs;
+		log_say(LOG_LEVEL_ERR,
+			"%s: the data thread has allocated memory, %llu times in all: "
+			"a bug, and the device may stall when memory is short",
+			d->path, (unsigned long long)d->strays_told);
+	}
 	log_drain(&d->engine->log);
 	if (d->conn.state == CONN_UP)
 		d->dead = false;

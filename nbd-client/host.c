@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,28 @@ static int status_number(const char *key, uint64_t *ret_value)
 int host_locked_kbytes(uint64_t *ret_kbytes)
 {
 	return status_number("VmLck", ret_kbytes);
+}
+
+/* More than the control thread ever has at a time: some directories and files. */
+#define HEAP_BYTES (1u * MIB)
+
+/*
+ * The heap is made large enough once, and neither grows nor shrinks later: one
+ * arena, nothing by mmap, nothing given back. To grow is to wait for memory.
+ */
+static void grow_heap(void)
+{
+	volatile uint8_t *heap;
+	size_t i;
+
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 32 * (int)MIB); /* what glibc allows at most */
+	mallopt(M_TRIM_THRESHOLD, -1);
+	mallopt(M_TOP_PAD, HEAP_BYTES);
+	heap = malloc(HEAP_BYTES);
+	for (i = 0; heap && i < HEAP_BYTES; i += PAGE_MIN_BYTES)
+		heap[i] = 0;
+	free((void *)(uintptr_t)heap);
 }
 
 static void lock_memory(struct stats_guarantee *rows)
@@ -124,6 +147,7 @@ void host_protect_process(struct stats_guarantee rows[STATS_GUARANTEES])
 {
 	exempt_from_oom(rows, true);
 	avoid_huge_pages(rows);
+	grow_heap();
 	lock_memory(rows);
 }
 

@@ -53,9 +53,10 @@ extern struct host_paths host_paths;
 #define HOST_ROW_CGROUP "memory cgroup"
 
 /*
- * Locks present and future memory, exempts the process from the OOM killer,
- * keeps huge pages out of it. Call before the pinned region and
- * the threads are made, so that they are locked from the start.
+ * Grows the heap to what it will ever need, locks present and future memory,
+ * exempts the process from the OOM killer, keeps huge pages out of it. Call
+ * before the pinned region and the threads are made, so that they are locked
+ * from the start.
  */
 void host_protect_process(struct stats_guarantee rows[STATS_GUARANTEES]);
 

@@ -54,7 +54,7 @@ step_sources() {
 }
 
 step_gcc() {
-	build gcc --enable-werror CC=gcc && make -j"$jobs" check
+	build gcc --enable-werror --enable-guard-abort CC=gcc && make -j"$jobs" check
 }
 
 step_distcheck() {
