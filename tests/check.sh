@@ -18,7 +18,7 @@ export PATH
 jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-io vm-steady
-	vm-errors vm-attach-detach'
+	vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach'
 
 passed=0
 failed=0
@@ -125,6 +125,8 @@ step_vm_swap_6_1() { guest swap front=nbd kernel=6.1 seconds=20; }
 step_vm_io() { guest io front=nbd seconds=20; }
 step_vm_steady() { guest steady front=nbd; }
 step_vm_errors() { guest errors; }
+step_vm_host_6_12() { guest host kernel=6.12; }
+step_vm_host_6_1() { guest host kernel=6.1 nic=e1000e; }
 step_vm_attach_detach() { guest attach-detach front=nbd cycles=100; }
 
 # ---- running and counting them ----
