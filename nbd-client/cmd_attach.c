@@ -12,6 +12,7 @@
 #include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/daemon.h"
+#include "nbd-client/device.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
@@ -175,13 +176,34 @@ static bool is_port(const char *word)
 	return !options_parse_number(word, &value);
 }
 
+static int take_device(const char *word, struct attach_options *options,
+		       struct err *err)
+{
+	struct blockdev device;
+	int rc;
+
+	if (!strcmp(word, "nbd")) {
+		options->front = FRONT_NBD;
+	} else if (!strcmp(word, "ublk")) {
+		options->front = FRONT_UBLK;
+	} else if (!strcmp(word, "auto")) {
+		options->front = device_prefer_ublk();
+	} else {
+		rc = blockdev_parse(word, &device, err);
+		if (rc)
+			return rc;
+		options->front = device.front;
+		options->index = (int32_t)device.index;
+	}
+	return 0;
+}
+
 /* URI [DEV] | HOST [PORT] [DEV] */
 static int take_words(const struct words *words, struct attach_options *options,
 		      struct err *err)
 {
 	bool uri = strstr(words->word[0], "://") != NULL;
 	const char *port = NULL;
-	struct blockdev device;
 	uint32_t next = 1;
 	int rc;
 
@@ -197,14 +219,7 @@ static int take_words(const struct words *words, struct attach_options *options,
 		return err_set(err, X_USAGE, EINVAL,
 			       "too many words after the %s; see \"nbd-client "
 			       "attach --help\"", uri ? "URI" : "host");
-	if (!strcmp(words->word[next], "auto"))
-		return 0;
-	rc = blockdev_parse(words->word[next], &device, err);
-	if (rc)
-		return rc;
-	options->front = device.front;
-	options->index = (int32_t)device.index;
-	return 0;
+	return take_device(words->word[next], options, err);
 }
 
 /* What a single option's range cannot say. */
@@ -364,13 +379,14 @@ static int run(int argc, char **argv, struct err *err)
 
 const struct command cmd_attach = {
 	.name = "attach",
-	.words = "URI|HOST [PORT] [DEV|auto]",
+	.words = "URI|HOST [PORT] [DEV|nbd|ublk|auto]",
 	.summary = "Makes an export a block device.",
 	.details = "Prints the name of the device once it can be used.\n"
 		   "URI is nbd://HOST[:PORT]/EXPORT or "
 		   "nbd+unix:///EXPORT?socket=PATH.\n"
-		   "Without DEV, or with auto, the first free device is "
-		   "taken.",
+		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
+		   "first free one.\nauto is ublk where the kernel has what "
+		   "it takes, else nbd. Without any: nbd.",
 	.options = attach_options,
 	.run = run,
 };

@@ -20,6 +20,7 @@
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/swap.h"
+#include "nbd-client/ublk_ctl.h"
 
 /* Draining waits for the server; the last bytes of a slow one take a while. */
 #define DETACH_TIMEOUT_MS 120000u
@@ -140,7 +141,13 @@ static int detach_living(const struct detach *d, const struct stats_page *page,
 	return rc ? rc : wait_for_end(d, pid, start, err);
 }
 
-static int disconnect(const struct detach *d, struct err *err)
+static int nbd_owner(const struct detach *d, pid_t *ret_pid, struct err *err)
+{
+	(void)err;
+	return nbd_sysfs_pid(d->dev.index, ret_pid);
+}
+
+static int nbd_disconnect(const struct detach *d, struct err *err)
 {
 	struct genl genl;
 	int rc;
@@ -152,6 +159,49 @@ static int disconnect(const struct detach *d, struct err *err)
 	genl_close(&genl);
 	return rc ? rc : nbd_sysfs_wait_gone(d->dev.index, GONE_TIMEOUT_MS, err);
 }
+
+static int ublk_owner(const struct detach *d, pid_t *ret_pid, struct err *err)
+{
+	struct ublk_ctl ctl;
+	int rc;
+
+	if (!blockdev_exists(d->dev.name) &&
+	    access("/dev/ublk-control", F_OK))
+		return -ENOENT; /* not even a driver */
+	rc = ublk_ctl_open(&ctl, err);
+	if (rc)
+		return rc;
+	rc = ublk_ctl_find(&ctl, d->dev.index, err);
+	*ret_pid = ctl.info.ublksrv_pid;
+	ublk_ctl_close(&ctl);
+	return rc == -ENODEV ? -ENOENT : rc;
+}
+
+static int ublk_disconnect(const struct detach *d, struct err *err)
+{
+	struct ublk_ctl ctl;
+	int rc;
+
+	rc = ublk_ctl_open(&ctl, err);
+	if (rc)
+		return rc;
+	ctl.dev_id = d->dev.index;
+	rc = ublk_ctl_stop(&ctl, GONE_TIMEOUT_MS, err);
+	if (!rc)
+		rc = ublk_ctl_delete(&ctl, GONE_TIMEOUT_MS, err);
+	ublk_ctl_close(&ctl);
+	return rc;
+}
+
+/* How to deal with a device whose daemon cannot. */
+static const struct {
+	/* The process that serves or served it; -ENOENT: the device is free. */
+	int (*owner)(const struct detach *d, pid_t *ret_pid, struct err *err);
+	int (*disconnect)(const struct detach *d, struct err *err);
+} fronts[] = {
+	[FRONT_NBD] = { nbd_owner, nbd_disconnect },
+	[FRONT_UBLK] = { ublk_owner, ublk_disconnect },
+};
 
 static void remove_traces(const struct detach *d)
 {
@@ -175,14 +225,17 @@ static int detach_dead(const struct detach *d, struct err *err)
 	pid_t pid;
 	int rc;
 
-	if (nbd_sysfs_pid(d->dev.index, &pid) == 0) {
+	rc = fronts[d->dev.front].owner(d, &pid, err);
+	if (rc && rc != -ENOENT)
+		return rc;
+	if (!rc) {
 		if (!d->force)
 			return err_set(err, X_BUSY, ESRCH,
 				       "the daemon of %s has died and requests "
 				       "wait for it; --force gives them up: "
 				       "they fail, and what was not written "
 				       "is lost", d->dev.path);
-		rc = disconnect(d, err);
+		rc = fronts[d->dev.front].disconnect(d, err);
 		if (rc)
 			return rc;
 	}
@@ -191,12 +244,16 @@ static int detach_dead(const struct detach *d, struct err *err)
 	return 0;
 }
 
-/* Connected by the old nbd-client, by qemu-nbd, or by one of us without page. */
+/* Connected by another program, or by one of us without page. */
 static int detach_unknown(const struct detach *d, struct err *err)
 {
 	pid_t pid;
+	int rc;
 
-	if (nbd_sysfs_pid(d->dev.index, &pid))
+	rc = fronts[d->dev.front].owner(d, &pid, err);
+	if (rc && rc != -ENOENT)
+		return rc;
+	if (rc)
 		return err_set(err, X_NOT_FOUND, ENOENT, "%s is not attached; "
 			       "\"nbd-client list\" shows what is", d->dev.path);
 	if (!d->force)
@@ -204,7 +261,7 @@ static int detach_unknown(const struct detach *d, struct err *err)
 			       "%s was not attached by this program but by "
 			       "process %d; use what attached it, or --force",
 			       d->dev.path, pid);
-	return disconnect(d, err);
+	return fronts[d->dev.front].disconnect(d, err);
 }
 
 static int run(int argc, char **argv, struct err *err)

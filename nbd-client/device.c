@@ -459,7 +459,9 @@ int device_attach(struct device *d, const struct attach_options *options,
 {
 	*d = (struct device){
 		.options = options,
-		.kind = &device_nbd,
+		.kind = options->front == FRONT_UBLK ? &device_ublk :
+						       &device_nbd,
+		.ublk.fd = -1,
 		.lock_fd = -1,
 		.conn.fd = -1,
 		.our_end = -1,

@@ -23,6 +23,7 @@
 #include "nbd-client/genl.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
+#include "nbd-client/ublk_ctl.h"
 
 struct device_front;
 
@@ -52,6 +53,13 @@ struct device {
 	struct front *front;
 	int kernel_end; /* of the socketpair, until the kernel has its own */
 	int our_end;
+	struct {
+		struct ublk_ctl ctl;
+		bool added; /* /dev/ublkcN is there */
+		int fd;     /* of it */
+		void *descs;
+		size_t descs_bytes;
+	} ublk;
 	int mail_fd;
 	int news_fd;
 
@@ -73,6 +81,9 @@ struct device {
 	bool detach_asked; /* this client of ctl waits for the end */
 	uint32_t detach_client;
 };
+
+/* ublk where the kernel has what it takes, else nbd. Loads the driver. */
+enum front_kind device_prefer_ublk(void);
 
 /* All of it, or nothing with *err set. */
 int device_attach(struct device *d, const struct attach_options *options,

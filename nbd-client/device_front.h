@@ -38,6 +38,7 @@ struct device_front {
 };
 
 extern const struct device_front device_nbd;
+extern const struct device_front device_ublk;
 
 /* Names the device after d->index. */
 void device_set_name(struct device *d, enum front_kind front);

@@ -61,6 +61,9 @@ struct engine_config sizing_config(const struct attach_options *o,
 		.export = x,
 	};
 
+	/* Each tag of the kernel's has its slot: none can be set aside. */
+	if (o->front == FRONT_UBLK)
+		c.slots_reserve = 0;
 	/* The server's limit on a payload is a limit on ours; in whole pages. */
 	if (c.slot_bytes > x->block_max)
 		c.slot_bytes = x->block_max - x->block_max % SLOT_BYTES_MIN;
@@ -173,10 +176,12 @@ size_t sizing_kernel_lines(const struct attach_options *o,
 		 "to the server: SO_SNDBUF");
 	add_line(ret_lines, &n, needs.link_receive_bytes,
 		 "from the server: SO_RCVBUF");
-	add_line(ret_lines, &n, needs.front_send_bytes,
-		 "kernel to us: SO_SNDBUF of its end");
-	add_line(ret_lines, &n, needs.front_receive_bytes,
-		 "us to the kernel: SO_SNDBUF of our end");
+	if (needs.front_send_bytes) {
+		add_line(ret_lines, &n, needs.front_send_bytes,
+			 "kernel to us: SO_SNDBUF of its end");
+		add_line(ret_lines, &n, needs.front_receive_bytes,
+			 "us to the kernel: SO_SNDBUF of our end");
+	}
 	add_line(ret_lines, &n,
 		 host_needs_kbytes(&needs) * KIB - needs.link_send_bytes -
 			 needs.link_receive_bytes - needs.front_send_bytes -
@@ -208,11 +213,15 @@ uint32_t sizing_pair_bytes(const struct attach_options *o)
 
 struct host_needs sizing_needs(const struct attach_options *o)
 {
+	/* ublk copies from page to slot: nothing of the kernel's in between. */
+	uint64_t pair_bytes =
+		o->front == FRONT_UBLK ? 0 : 2ull * sizing_pair_bytes(o);
+
 	return (struct host_needs){
 		/* the kernel doubles what setsockopt is given */
 		.link_send_bytes = 2ull * SWAP_SEND_BYTES,
 		.link_receive_bytes = 2ull * SWAP_RECEIVE_BYTES,
-		.front_send_bytes = 2ull * sizing_pair_bytes(o),
-		.front_receive_bytes = 2ull * sizing_pair_bytes(o),
+		.front_send_bytes = pair_bytes,
+		.front_receive_bytes = pair_bytes,
 	};
 }

@@ -16,6 +16,7 @@
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/front_nbd.h"
+#include "nbd-client/front_ublk.h"
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
 
@@ -27,7 +28,11 @@ struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x);
 
 /* Of a front's struct, whichever it is. */
-#define DEVICE_FRONT_BYTES (sizeof(struct front_nbd))
+#define DEVICE_FRONT_BYTES                                                     \
+	(sizeof(union {                                                        \
+		struct front_nbd nbd;                                          \
+		struct front_ublk ublk;                                        \
+	}))
 
 /* The pinned region. */
 size_t sizing_pinned_bytes(const struct engine_config *c);

@@ -262,12 +262,14 @@ static void distances(void **state)
 static struct attach_options seen;
 static uint32_t attaches;
 
-/* "/dev/nbd3"; empty: any. */
+/* "/dev/nbd3"; empty: any of nbd's; "ublk": any of ublk's. */
 static void device_of(const struct attach_options *o,
 		      char ret[DEVICE_NAME_BYTES])
 {
 	struct blockdev b = { .path = "" };
 
+	if (o->front == FRONT_UBLK)
+		snprintf(b.path, sizeof(b.path), "ublk");
 	if (o->index >= 0)
 		blockdev_set(&b, o->front, (uint32_t)o->index);
 	memcpy(ret, b.path, sizeof(b.path));
@@ -338,6 +340,11 @@ static void attach_understands(void **state)
 		{ { "h", "9000", "nbd0" }, "/dev/nbd0", "h", 9000, "", SWAP_NO,
 		  0, -1 },
 		{ { "h", "9000" }, "", "h", 9000, "", SWAP_NO, 0, -1 },
+		{ { "nbd://h/", "nbd" }, "", "h", 10809, "", SWAP_NO, 0, -1 },
+		{ { "nbd://h/", "ublk" }, "ublk", "h", 10809, "", SWAP_NO, 0,
+		  -1 },
+		{ { "h", "9", "ublkb2" }, "/dev/ublkb2", "h", 9, "", SWAP_NO, 0,
+		  -1 },
 		{ { "h", "nbd0", "--export", "a b" }, "/dev/nbd0", "h", 10809,
 		  "a b", SWAP_NO, 0, -1 },
 	};
@@ -346,6 +353,9 @@ static void attach_understands(void **state)
 	size_t i;
 
 	(void)state;
+	/* "auto" looks for the ublk driver: there is none. */
+	blockdev_sys_root = "/nonexistent";
+	blockdev_modprobe = "/nonexistent";
 	for (i = 0; i < COUNT(cases); i++) {
 		assert_int_equal(attach(&err, out, sizeof(out),
 					cases[i].arguments), 0);

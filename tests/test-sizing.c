@@ -76,6 +76,31 @@ static void reserve_is_part_of_the_slots(void **state)
 	}
 }
 
+/* ublk: no slot set aside, and nothing of the kernel's between it and us. */
+static void ublk_takes_less(void **state)
+{
+	struct attach_options o = { .swap = SWAP_YES, .slots = 64,
+				    .slot_bytes = SLOT_BYTES_DEFAULT };
+	struct sizing_line lines[SIZING_LINES_MAX];
+	uint64_t nbd_kbytes, sum = 0;
+	struct host_needs needs;
+	size_t count;
+
+	(void)state;
+	needs = sizing_needs(&o);
+	nbd_kbytes = host_needs_kbytes(&needs);
+	o.front = FRONT_UBLK;
+	needs = sizing_needs(&o);
+	assert_true(needs.front_send_bytes + needs.front_receive_bytes == 0);
+	assert_true(host_needs_kbytes(&needs) < nbd_kbytes);
+	assert_int_equal(sizing_config(&o, &export).slots_reserve, 0);
+	count = sizing_kernel_lines(&o, lines);
+	for (size_t i = 0; i < count; i++)
+		sum += lines[i].bytes;
+	assert_true(sum == (host_needs_kbytes(&needs) + HOST_SHARED_KBYTES) *
+				   KIB);
+}
+
 /* Without swap the windows admit all slots, full of reads or of writes. */
 static void windows_admit_all_slots(void **state)
 {
@@ -215,6 +240,7 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(slot_fits_what_the_server_takes),
 		cmocka_unit_test(reserve_is_part_of_the_slots),
+		cmocka_unit_test(ublk_takes_less),
 		cmocka_unit_test(windows_admit_all_slots),
 		cmocka_unit_test(swap_bounds_what_is_owed),
 		cmocka_unit_test(pinned_is_what_is_carved),

@@ -81,9 +81,7 @@ client_attach() {
 		swapon) option=--swapon=10 ;;
 		*) option= ;;
 		esac
-		device=auto
-		[ "$front" = nbd ] || device=$front
-		DEV=$(nbd-client attach "nbd://$host:$2/$1" $device $option \
+		DEV=$(nbd-client attach "nbd://$host:$2/$1" "$front" $option \
 			${without:+--without="$without"} $options) ||
 			result failed "nbd-client attach: exit status $?"
 		;;
