@@ -26,7 +26,8 @@
 #define NODE_TIMEOUT_MS 5000u
 #define START_TIMEOUT_MS 15000u
 #define READY_TIMEOUT_MS 10000u
-#define STOP_TIMEOUT_MS 5000u
+/* Three times at most, which "detach --force" waits for. */
+#define STOP_TIMEOUT_MS 3000u
 #define GONE_TIMEOUT_MS 10000u
 
 /*
@@ -76,6 +77,11 @@ static int choose_up(struct device *d, struct err *err)
 {
 	int ret = blockdev_load(UBLK_CTL_DRIVER, err);
 
+	if (ret == -ENODEV)
+		return err_set(err, X_KERNEL, ENODEV,
+			       "this kernel has no driver ublk_drv (modprobe "
+			       "failed); use an nbd device, or Linux 6.12 or later "
+			       "with CONFIG_BLK_DEV_UBLK");
 	if (ret < 0)
 		return ret;
 	if (d->options->index >= 0)
@@ -229,13 +235,14 @@ static void appear_down(struct device *d)
 		/* The kernel waits for requests that wait for the server. */
 		log_say(LOG_LEVEL_WARNING,
 			"%s: requests are left unanswered", d->path);
-		engine_post(d->engine, MAIL_FAIL);
+		engine_post(d->engine, MAIL_FAIL | MAIL_LINK_DROP);
+		device_wait_news(d, &d->front_gone, STOP_TIMEOUT_MS);
 		ret = ublk_ctl_stop(&d->ublk.ctl, STOP_TIMEOUT_MS, &err);
 	}
 	if (ret < 0)
 		log_say(LOG_LEVEL_ERR, "%s", err.text);
 	else
-		device_wait_news(d, &d->front_gone, GONE_TIMEOUT_MS);
+		device_wait_news(d, &d->front_gone, STOP_TIMEOUT_MS);
 }
 
 static int tune_up(struct device *d, struct err *err)
