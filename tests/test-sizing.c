@@ -81,6 +81,7 @@ static void ublk_takes_less(void **state)
 {
 	struct attach_options o = { .swap = SWAP_YES, .slots = 64,
 				    .slot_bytes = SLOT_BYTES_DEFAULT };
+	const struct host_strangers strangers = { .ring_bytes = MIB };
 	struct sizing_line lines[SIZING_LINES_MAX];
 	uint64_t nbd_kbytes, sum = 0;
 	struct host_needs needs;
@@ -94,11 +95,11 @@ static void ublk_takes_less(void **state)
 	assert_true(needs.front_send_bytes + needs.front_receive_bytes == 0);
 	assert_true(host_needs_kbytes(&needs) < nbd_kbytes);
 	assert_int_equal(sizing_config(&o, &export).slots_reserve, 0);
-	count = sizing_kernel_lines(&o, lines);
+	count = sizing_kernel_lines(&o, &strangers, lines);
 	for (size_t i = 0; i < count; i++)
 		sum += lines[i].bytes;
-	assert_true(sum == (host_needs_kbytes(&needs) + HOST_SHARED_KBYTES) *
-				   KIB);
+	assert_true(sum == (host_needs_kbytes(&needs) +
+			    host_strangers_kbytes(&strangers)) * KIB);
 }
 
 /* Without swap the windows admit all slots, full of reads or of writes. */
