@@ -158,7 +158,7 @@ void host_cgroup_leave(void)
 void host_cgroup_recover(const struct host_tell *tell)
 {
 	DIR *root = opendir(host_paths.cgroup);
-	const char *prefix = CGROUP_PREFIX + 1;
+	const char *prefix = &CGROUP_PREFIX[1];
 	struct dirent *entry;
 	char path[PATH_BYTES];
 	int n;
