@@ -88,7 +88,8 @@ static void set_imm(struct shed_prog *p, uint8_t dst, int32_t imm)
 static void set_imm64(struct shed_prog *p, uint8_t dst, uint8_t src,
 		      uint64_t value)
 {
-	emit(p, BPF_LD | BPF_DW | BPF_IMM, dst, src, 0, (int32_t)value);
+	/* The mode, BPF_IMM, is 0. */
+	emit(p, BPF_LD | BPF_DW, dst, src, 0, (int32_t)value);
 	emit(p, 0, 0, 0, 0, (int32_t)(value >> 32));
 }
 

@@ -81,6 +81,7 @@ client_attach() {
 		swapon) option=--swapon=10 ;;
 		*) option= ;;
 		esac
+		[ "${shed-no}" = no ] || option="$option --shed"
 		DEV=$(nbd-client attach "nbd://$host:$2/$1" "$front" $option \
 			${without:+--without="$without"} $options) ||
 			result failed "nbd-client attach: exit status $?"
