@@ -158,10 +158,10 @@ static void stranger_lines(const struct host_strangers *s,
 	add_line(lines, count, s->ipv6_fragment_bytes,
 		 "once per host: fragments, ip6frag_high_thresh");
 	add_line(lines, count, derived - held,
-		 "beyond the reach of GFP_ATOMIC: 3/5 of these");
+		 "once per host: out of GFP_ATOMIC's reach, 3/5 of these");
 	if (total > derived)
 		add_line(lines, count, total - derived,
-			 "for a driver whose refill waits: up to %u MiB",
+			 "once per host: for a refill that waits, up to %u MiB",
 			 HOST_SHARED_KBYTES / 1024);
 }
 
