@@ -46,6 +46,19 @@ static inline uint32_t stats_bucket(uint64_t latency_ns)
 	return bucket < STATS_BUCKETS ? bucket : STATS_BUCKETS - 1;
 }
 
+/* A reservation group (common/group.h). */
+#define GROUP_NAME_BYTES 16u
+
+struct group {
+	char name[GROUP_NAME_BYTES];
+	uint64_t limit_bytes;
+	uint64_t usage_bytes; /* beyond the limit only by group_adopt() */
+	uint64_t peak_bytes;
+	uint64_t denied;    /* charges that this group has refused */
+	uint32_t parent_at; /* so many places before this one; 0: the root */
+	uint32_t reserved;
+};
+
 /* Counters of a data thread, written by it alone. */
 struct stats_data {
 	uint64_t heartbeat_ns; /* CLOCK_MONOTONIC at its last wake-up */
