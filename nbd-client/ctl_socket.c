@@ -43,6 +43,7 @@ int ctl_listen(struct ctl_socket *ctl, const char *name, struct err *err)
 	int rc;
 
 	memset(ctl, 0, sizeof(*ctl));
+	ordinary_init(&ctl->ordinary);
 	for (i = 0; i < CTL_CLIENTS; i++)
 		ctl->clients[i].fd = -1;
 	ctl->listen_fd = socket(AF_UNIX,
@@ -79,6 +80,7 @@ static void drop(struct ctl_client *client)
 	close(client->fd);
 	client->fd = -1;
 	client->asked = false;
+	client->deferred = false;
 }
 
 void ctl_close(struct ctl_socket *ctl)
@@ -106,7 +108,7 @@ size_t ctl_pollfds(const struct ctl_socket *ctl,
 		return 0;
 	ret_fds[count++] = (struct pollfd){ .fd = ctl->listen_fd,
 					    .events = POLLIN };
-	for (i = 0; i < CTL_CLIENTS; i++) {
+	for (i = 0; i < CTL_CLIENTS && ordinary_ready(&ctl->ordinary); i++) {
 		/* One that waits for its answer has nothing more to say. */
 		if (ctl->clients[i].fd >= 0 && !ctl->clients[i].asked)
 			ret_fds[count++] =
@@ -154,6 +156,7 @@ static void accept_all(struct ctl_socket *ctl)
 		}
 		client->fd = fd;
 		client->asked = false;
+		client->deferred = false;
 		client->order = ctl->arrivals++;
 	}
 }
@@ -164,13 +167,26 @@ static bool valid(const struct ctl_request *request, size_t length)
 	       request->command <= CTL_DETACH;
 }
 
+/* No message may be received now: its bytes wait in the kernel. */
+static void defer(struct ctl_socket *ctl, struct ctl_client *client)
+{
+	struct pollfd fd = { .fd = client->fd, .events = POLLIN };
+
+	if (client->deferred || poll(&fd, 1, 0) != 1)
+		return;
+	client->deferred = true;
+	ordinary_defer(&ctl->ordinary);
+}
+
 bool ctl_step(struct ctl_socket *ctl, struct ctl_request *ret_request,
 	      uint32_t *ret_client)
 {
-	struct ctl_request request;
+	struct ctl_request *request;
 	uint32_t i;
 	ssize_t n;
+	bool ok;
 
+	_Static_assert(sizeof(*request) <= ORDINARY_BUFFER_BYTES, "it fits");
 	if (ctl->listen_fd < 0)
 		return false;
 	accept_all(ctl);
@@ -179,7 +195,16 @@ bool ctl_step(struct ctl_socket *ctl, struct ctl_request *ret_request,
 
 		if (client->fd < 0 || client->asked)
 			continue;
-		n = recv(client->fd, &request, sizeof(request), MSG_TRUNC);
+		request = ordinary_take(&ctl->ordinary);
+		if (!request) {
+			defer(ctl, client);
+			continue;
+		}
+		n = recv(client->fd, request, sizeof(*request), MSG_TRUNC);
+		ok = n > 0 && valid(request, (size_t)n);
+		if (ok)
+			*ret_request = *request;
+		ordinary_give(&ctl->ordinary, n > 0);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			continue;
 		if (n <= 0) {
@@ -187,13 +212,12 @@ bool ctl_step(struct ctl_socket *ctl, struct ctl_request *ret_request,
 			continue;
 		}
 		client->asked = true;
-		if (!valid(&request, (size_t)n)) {
+		if (!ok) {
 			ctl_reply(ctl, i, X_USAGE,
 				  "the daemon does not understand this "
 				  "request; is it of another version?");
 			continue;
 		}
-		*ret_request = request;
 		*ret_client = i;
 		return true;
 	}
