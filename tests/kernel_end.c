@@ -27,21 +27,27 @@ static void *thread_main(void *arg)
 
 static void carve(struct kernel_end *k)
 {
-	void *rx, *slots;
+	struct engine_memory memory;
+	uint32_t base = k->config.slots - k->config.slots_reserve;
 
 	assert_int_equal(pin_init(&k->pin, pin_pages(sizeof(*k->engine)) +
 					   pin_pages(sizeof(*k->front)) +
 					   pin_pages(engine_rx_bytes()) +
-					   pin_pages(engine_slot_bytes(&k->config))),
+					   pin_pages(engine_reserve_bytes(
+						   &k->config))),
 			 0);
+	assert_int_equal(base_init(&k->base, base, k->config.slot_bytes), 0);
 	k->engine = pin_carve(&k->pin, sizeof(*k->engine));
 	k->front = pin_carve(&k->pin, sizeof(*k->front));
-	rx = pin_carve(&k->pin, engine_rx_bytes());
-	slots = pin_carve(&k->pin, engine_slot_bytes(&k->config));
+	memory.rx = pin_carve(&k->pin, engine_rx_bytes());
+	memory.reserve = pin_carve(&k->pin, engine_reserve_bytes(&k->config));
+	memory.base = k->base.memory;
 	pin_seal(&k->pin);
 	front_nbd_init(k->front);
-	engine_init(k->engine, &k->config, slots, rx, &k->stats, k->mail_fd,
+	engine_init(k->engine, &k->config, &memory, &k->stats, k->mail_fd,
 		    k->news_fd);
+	base_bind(&k->base, &k->engine->pool);
+	base_step(&k->base, base, base);
 }
 
 static void give_link(struct kernel_end *k)
@@ -66,8 +72,9 @@ int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
 		.slots = slots,
 		.slots_reserve = 1,
 		.slot_bytes = slot_bytes,
-		.tx_window_bytes = 1ull << 30,
-		.rx_window_bytes = 1ull << 30,
+		.open = { 1ull << 30, 1ull << 30 },
+		.guaranteed = { slot_bytes + THROTTLE_HEAD_BYTES,
+				slot_bytes + THROTTLE_HEAD_BYTES },
 		.export = &k->conn.export,
 	};
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, k->pair), 0);
@@ -123,6 +130,7 @@ bool kernel_end_close(struct kernel_end *k)
 	close(k->pair[1]);
 	close(k->mail_fd);
 	close(k->news_fd);
+	base_fini(&k->base);
 	pin_fini(&k->pin);
 	return closed;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/base.h"
 #include "common/pin.h"
 #include "include/nbd-wire.h"
 #include "nbd-client/conn.h"
@@ -24,6 +25,7 @@ struct kernel_end {
 	struct addr addr;
 	struct engine_config config;
 	struct pin pin;
+	struct base base;
 	struct engine *engine;
 	struct front_nbd *front;
 	struct stats_data stats;

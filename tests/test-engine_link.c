@@ -449,7 +449,7 @@ static void stray_replies(void **state)
 		{ 1, 0, 1 },  /* not sent yet */
 		{ 0, 1, 1 },  /* a slot never used */
 		{ 0, UINT32_MAX, 0 },
-		{ -1, 8, 0 }, /* no such slot */
+		{ -1, 9, 0 }, /* no such slot */
 	};
 	struct request *r;
 
