@@ -62,21 +62,29 @@ int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
 		    uint32_t slot_bytes, struct err *err)
 {
 	const struct socket_memory memory = { 0 };
-
-	memset(k, 0, sizeof(*k));
-	if (addr_parse(&k->addr, uri, err) < 0 ||
-	    conn_init(&k->conn, &k->addr, &memory, 5000, err) < 0 ||
-	    conn_open(&k->conn, err) < 0)
-		return -1;
-	k->config = (struct engine_config){
+	const struct engine_config config = {
 		.slots = slots,
 		.slots_reserve = 1,
 		.slot_bytes = slot_bytes,
 		.open = { 1ull << 30, 1ull << 30 },
 		.guaranteed = { slot_bytes + THROTTLE_HEAD_BYTES,
 				slot_bytes + THROTTLE_HEAD_BYTES },
-		.export = &k->conn.export,
 	};
+
+	return kernel_end_open_sized(k, uri, &config, &memory, err);
+}
+
+int kernel_end_open_sized(struct kernel_end *k, const char *uri,
+			  const struct engine_config *config,
+			  const struct socket_memory *memory, struct err *err)
+{
+	memset(k, 0, sizeof(*k));
+	if (addr_parse(&k->addr, uri, err) < 0 ||
+	    conn_init(&k->conn, &k->addr, memory, 5000, err) < 0 ||
+	    conn_open(&k->conn, err) < 0)
+		return -1;
+	k->config = *config;
+	k->config.export = &k->conn.export;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, k->pair), 0);
 	k->mail_fd = eventfd(0, 0);
 	k->news_fd = eventfd(0, 0);

@@ -41,6 +41,11 @@ struct kernel_end {
 int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
 		    uint32_t slot_bytes, struct err *err);
 
+/* Likewise with all of the configuration but the export, and such buffers. */
+int kernel_end_open_sized(struct kernel_end *k, const char *uri,
+			  const struct engine_config *config,
+			  const struct socket_memory *memory, struct err *err);
+
 /* Disconnects as the kernel does; true if the engine drained and said DISC. */
 bool kernel_end_close(struct kernel_end *k);
 
