@@ -93,6 +93,7 @@ struct engine {
 	struct stream link_stream;
 	struct tx link_tx;
 	struct rx link_rx;
+	bool long_reply; /* is likely to come next; as it was, when idle */
 	bool failing; /* MAIL_FAIL: parked requests fail, until the link is up */
 	bool closing; /* MAIL_CLOSE */
 	bool tight;   /* MAIL_TIGHT */

@@ -12,7 +12,7 @@
 #include "tests/fake_ring.h"
 #include "tests/reply_bytes.h"
 
-#define RIG_SLOT_BYTES (32u * KIB)
+#define RIG_SLOT_BYTES (64u * KIB)
 #define RIG_REQUEST_BYTES (RIG_SLOT_BYTES + THROTTLE_HEAD_BYTES)
 #define RIG_DISK_BYTES (1ull << 32)
 
