@@ -398,45 +398,6 @@ static void long_payload_in_place(void **state)
 	rig_close();
 }
 
-/* After a long read the next one's payload is not copied at all. */
-static void long_payload_without_a_copy(void **state)
-{
-	uint32_t bytes = RX_HEAD_ALONE_BYTES_MIN;
-
-	(void)state;
-	rig_close();
-	for (int structured = 0; structured < 2; structured++) {
-		uint64_t receives;
-
-		rig_open(0, NULL);
-		rig.structured = structured;
-		rig_link_up();
-		rig_submit(NBD_CMD_READ, 0, bytes, 1);
-		assert_int_equal(rig_serve_all(), 1);
-		rig_submit(NBD_CMD_READ, 0, bytes, 2);
-		rig_settle();
-		receives = rig.stats.link_receives;
-		rig_answer_read(rig_expect(NBD_CMD_READ, 0, bytes), 0, bytes);
-		fake_ring_feed(RING_LINK, rig.reply.data, 100);
-		rig_rounds(1);
-		assert_true(rig.e->link_stream.placed);
-		assert_true(rig.e->link_rx.left >= bytes - 12);
-		fake_ring_feed(RING_LINK, rig.reply.data + 100,
-			       rig.reply.used - 100);
-		rig.reply.used = 0;
-		rig_settle();
-		RIG_EXPECT_DONE({ 1, 0 }, { 2, 0 });
-		/* This one, and the one armed now. */
-		assert_int_equal(rig.stats.link_receives, receives + 2);
-		/* A short one is received whole by the second piece. */
-		rig_submit(NBD_CMD_READ, 0, 512, 3);
-		assert_int_equal(rig_serve_all(), 1);
-		RIG_EXPECT_DONE({ 3, 0 });
-		assert_int_equal(rig.stats.link_receives, receives + 4);
-		rig_close();
-	}
-}
-
 static void receive_is_armed_again(void **state)
 {
 	static const int errors[] = { -ENOBUFS, -EINTR, -EAGAIN };
@@ -709,7 +670,6 @@ int main(void)
 		TEST(reply_before_send_is_complete),
 		TEST(answers_split),
 		TEST(long_payload_in_place),
-		TEST(long_payload_without_a_copy),
 		TEST(receive_is_armed_again),
 		TEST(slots_run_out),
 		TEST(window_holds_requests_back),
