@@ -154,7 +154,7 @@ struct stats_page {
 	uint32_t swap;       /* the guarantees were asked for */
 	uint32_t swap_active; /* swapon was done by us */
 	int32_t swap_priority;
-	uint64_t pinned_bytes; /* the region of slots and buffers */
+	uint64_t pinned_bytes; /* slots and buffers, a whole base included */
 	uint64_t open_tx_bytes; /* the throttle's two windows */
 	uint64_t open_rx_bytes;
 	uint64_t guaranteed_tx_bytes;

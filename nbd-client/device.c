@@ -345,7 +345,7 @@ static int carve_up(struct device *d, struct err *err)
 			       "cannot map memory for requests: %s",
 			       strerror(-ret));
 	memory.base = d->base.memory;
-	d->page->pinned_bytes = d->pin.bytes;
+	d->page->pinned_bytes = d->pin.bytes + engine_base_bytes(&d->config);
 	d->mail_fd = eventfd(0, EFD_CLOEXEC);
 	d->news_fd = eventfd(0, EFD_CLOEXEC);
 	if (d->mail_fd < 0 || d->news_fd < 0)

@@ -110,6 +110,27 @@ static void tight_and_plenty_unread(void **state)
 	rig_close();
 }
 
+/*
+ * Only what the control thread has negotiated may receive into the buffers that
+ * draw on the reserve: before that, and after a loss, nothing is armed.
+ */
+static void link_is_critical_by_mail_alone(void **state)
+{
+	(void)state;
+	rig_rounds(3);
+	assert_false(fake_ring_receiving(RING_LINK));
+	assert_int_equal(fake_ring.files[RING_LINK].fd, -1);
+	rig_link_up();
+	rig_rounds(1);
+	assert_true(fake_ring_receiving(RING_LINK));
+	rig_link_down();
+	rig_rounds(3);
+	assert_false(fake_ring_receiving(RING_LINK));
+	assert_int_equal(fake_ring.files[RING_LINK].fd, -1);
+	assert_int_equal(fake_ring_buffers(), RX_BUFFERS);
+	rig_close();
+}
+
 int main(void)
 {
 #define TEST(name) \
@@ -118,6 +139,7 @@ int main(void)
 		TEST(window_filled_then_answered),
 		TEST(reserve_opens_while_base_is_short),
 		TEST(tight_and_plenty_unread),
+		TEST(link_is_critical_by_mail_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
