@@ -148,6 +148,52 @@ static void protect_all(void)
 	host_verify(rows);
 }
 
+/* Pages of address space: neither brk() nor mmap() leaves it as it is. */
+static unsigned long address_space(void)
+{
+	unsigned long pages = 0;
+	char text[128] = "";
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+	    sscanf(text, "%lu", &pages) != 1)
+		_exit(2);
+	close(fd);
+	return pages;
+}
+
+/* More, and larger pieces, than the control thread has at a time. */
+static void use_the_heap(void)
+{
+	unsigned long before;
+	void *pieces[17];
+	size_t i;
+
+	host_protect_process(rows);
+	before = address_space();
+	for (i = 0; i < 17; i++) {
+		pieces[i] = malloc(i ? 32 * KIB : 256 * KIB);
+		if (!pieces[i] || address_space() != before)
+			_exit(3);
+	}
+	for (i = 0; i < 17; i++)
+		free(pieces[i]);
+	if (address_space() != before)
+		_exit(4);
+	/* It can fail: this is more than there is. */
+	pieces[0] = malloc(2 * MIB);
+	if (!pieces[0] || address_space() == before)
+		_exit(5);
+}
+
+static void the_heap_is_large_enough(void **state)
+{
+	(void)state;
+	if (SANITIZED)
+		skip();
+	assert_int_equal(in_child(use_the_heap), 0);
+}
+
 /* Containers often lack some; then what needs them cannot be tested. */
 static bool has_capability(unsigned int number)
 {
@@ -271,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(processes_are_known),
 		cmocka_unit_test(faults_are_counted),
+		cmocka_unit_test(the_heap_is_large_enough),
 		cmocka_unit_test(everything_is_protected),
 		cmocka_unit_test(the_seal_notices),
 		cmocka_unit_test(one_unlocked_page_is_noticed),
