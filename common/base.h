@@ -31,7 +31,8 @@ struct base {
 
 /*
  * Address space for `count` slots, with no memory yet; locked where it becomes
- * resident, also under mlockall(MCL_FUTURE). 0 or -errno.
+ * resident, also under mlockall(MCL_FUTURE). A pool may have no base: none.
+ * 0 or -errno.
  */
 int base_init(struct base *b, uint32_t count, size_t slot_bytes);
 

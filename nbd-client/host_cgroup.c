@@ -9,6 +9,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,8 +23,11 @@
 #define CGROUP_PREFIX "/nbd-client-"
 #define PATH_BYTES 512u
 
-/* The root did not hand the memory controller down before we asked it to. */
-static bool cgroup_enabled;
+/*
+ * In the run directory, while the root hands the memory controller down because
+ * one of our processes asked it to: any of them may be the last to leave.
+ */
+#define ENABLED_FILE "cgroup-memory"
 
 static int cgroup_path(char *path, const char *cgroup, const char *file)
 {
@@ -39,6 +43,22 @@ static int write_file(const char *cgroup, const char *file, const char *text)
 	int ret = cgroup_path(path, cgroup, file);
 
 	return ret ? ret : procfile_write(path, text);
+}
+
+static void enabled_path(char path[PATH_BYTES])
+{
+	snprintf(path, PATH_BYTES, "%s/" ENABLED_FILE, host_paths.run_dir);
+}
+
+static void note_enabled(void)
+{
+	char path[PATH_BYTES];
+	int fd;
+
+	enabled_path(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd >= 0)
+		close(fd);
 }
 
 static bool has_file(const char *cgroup, const char *file)
@@ -85,7 +105,8 @@ static int make_own(const char *name, char ret_cgroup[PATH_BYTES])
 		ret = procfile_read(path, text, sizeof(text));
 	if (ret >= 0 && !strstr(text, "memory")) {
 		ret = procfile_write(path, "+memory");
-		cgroup_enabled = ret == 0;
+		if (ret == 0)
+			note_enabled();
 	}
 	if (ret < 0)
 		return ret;
@@ -138,6 +159,18 @@ static bool has_children(void)
 	return found;
 }
 
+/* Nobody is left who needs it: the root is as it was before us. */
+static void take_back(void)
+{
+	char path[PATH_BYTES];
+
+	enabled_path(path);
+	if (access(path, F_OK) < 0 || has_children())
+		return;
+	(void)write_file("", "cgroup.subtree_control", "-memory");
+	(void)unlink(path);
+}
+
 void host_cgroup_leave(void)
 {
 	char cgroup[PATH_BYTES], path[PATH_BYTES];
@@ -150,8 +183,7 @@ void host_cgroup_leave(void)
 		return;
 	/* Not empty: a detach that a signal has started; it comes by, too. */
 	(void)rmdir(path);
-	if (cgroup_enabled && !has_children())
-		(void)write_file("", "cgroup.subtree_control", "-memory");
+	take_back();
 }
 
 /* The kernel removes only what nobody is in: no living process loses its own. */
@@ -174,4 +206,5 @@ void host_cgroup_recover(const struct host_tell *tell)
 	}
 	if (root)
 		closedir(root);
+	take_back();
 }
