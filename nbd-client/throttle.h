@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Admission: before a request is sent, room is set aside for all that it will
- * move: its slot, its transmit bytes, and the reply that we are owed. Only the
- * oldest parked request is ever admitted, and a window holds at least one of the
- * largest, so there is always progress. What is not admitted stays parked in its
- * slot, and with the slots full the rest stays in the kernel's block queue.
+ * move: its slot, its transmit bytes, and the reply that we are owed. The oldest
+ * parked request is asked first, only reads may pass it, and a window holds at
+ * least one of the largest, so there is always progress. What is not admitted
+ * stays parked in its slot, and with the slots full the rest stays in the
+ * kernel's block queue.
  *
  * Two windows. The open one is as large as the buffers allow: transmit bytes <=
  * SO_SNDBUF, so that a send never waits for buffer memory that only a reply could
@@ -67,8 +68,7 @@ void throttle_init(struct throttle *t, const struct throttle_window *open,
 		   struct group groups[GROUPS]);
 
 /*
- * Charges the oldest parked request and says true, or charges nothing and says
- * false; never false when nothing else is admitted.
+ * Charges the request and says true, or charges nothing and says false; never false when nothing else is admitted.
  */
 bool throttle_admit(struct throttle *t, struct request *r);
 
