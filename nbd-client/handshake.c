@@ -200,24 +200,20 @@ static bool reply_head_is_good(struct handshake *hs)
 	uint32_t max_bytes;
 
 	if (proto_get_option_reply(&hs->reply, hs->in) < 0) {
-		act_protest(hs, "an option reply does not begin with its magic");
+		PROTEST(hs, "an option reply does not begin with its magic");
 		return false;
 	}
 	if (hs->reply.option != hs->option) {
-		err_set(&hs->err, X_REFUSED, EPROTO,
-			"the server breaks the protocol: it answers option %u (%s), asked was %s",
+		PROTEST(hs, "it answers option %u (%s), asked was %s",
 			hs->reply.option, proto_option_name(hs->reply.option),
 			proto_option_name(hs->option));
-		act_fail(hs);
 		return false;
 	}
 	max_bytes = hs->reply.type == NBD_REP_ACK ? 0 : HANDSHAKE_REPLY_MAX;
 	if (hs->reply.length_bytes > max_bytes) {
-		err_set(&hs->err, X_REFUSED, EPROTO,
-			"the server breaks the protocol: reply %s to option %s is %u bytes long",
+		PROTEST(hs, "reply %s to option %s is %u bytes long",
 			proto_rep_name(hs->reply.type),
 			proto_option_name(hs->option), hs->reply.length_bytes);
-		act_fail(hs);
 		return false;
 	}
 	return true;

@@ -14,6 +14,7 @@
 #include "nbd-client/handshake_act.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/bytes.h"
@@ -62,11 +63,18 @@ static void put_option(struct handshake *hs, uint32_t option,
 			 (uint32_t)length_bytes);
 }
 
+/* An option without data. */
+static void ask(struct handshake *hs, uint32_t option,
+		enum handshake_state state)
+{
+	put_option(hs, option, 0);
+	handshake_enter(hs, state);
+}
+
 /* Soft disconnect while haggling; keeps the error, if there is one. */
 void act_leave(struct handshake *hs)
 {
-	put_option(hs, NBD_OPT_ABORT, 0);
-	handshake_enter(hs, ST_ABORT);
+	ask(hs, NBD_OPT_ABORT, ST_ABORT);
 }
 
 /* Soft disconnect once transmission has begun: nothing may follow it. */
@@ -77,24 +85,6 @@ static void depart(struct handshake *hs)
 	hs->step++;
 	proto_put_request(out_take(hs, sizeof(struct nbd_request)), &r);
 	handshake_enter(hs, ST_DISC);
-}
-
-static void ask_tls(struct handshake *hs)
-{
-	put_option(hs, NBD_OPT_STARTTLS, 0);
-	handshake_enter(hs, ST_STARTTLS);
-}
-
-static void ask_structured(struct handshake *hs)
-{
-	put_option(hs, NBD_OPT_STRUCTURED_REPLY, 0);
-	handshake_enter(hs, ST_STRUCTURED);
-}
-
-static void ask_list(struct handshake *hs)
-{
-	put_option(hs, NBD_OPT_LIST, 0);
-	handshake_enter(hs, ST_LIST);
 }
 
 void act_forget_export(struct handshake *hs)
@@ -150,13 +140,13 @@ void act_ask_name(struct handshake *hs)
 static void ask_what_we_came_for(struct handshake *hs)
 {
 	if (hs->params.goal == HANDSHAKE_LIST)
-		ask_list(hs);
+		ask(hs, NBD_OPT_LIST, ST_LIST);
 	else if (hs->params.no_go)
 		act_ask_name(hs);
 	else if (hs->params.no_structured)
 		act_ask_export(hs);
 	else
-		ask_structured(hs);
+		ask(hs, NBD_OPT_STRUCTURED_REPLY, ST_STRUCTURED);
 }
 
 /* ---- Actions: what any state may do ---- */
@@ -173,78 +163,60 @@ void act_never(struct handshake *hs)
 	CHECK(!"this event cannot happen in this state");
 }
 
-/* The server broke a rule: "what" it did. */
-void act_protest(struct handshake *hs, const char *what)
-{
-	err_set(&hs->err, X_REFUSED, EPROTO,
-		"the server breaks the protocol: %s", what);
-	act_fail(hs);
-}
-
 void act_strange(struct handshake *hs)
 {
-	err_set(&hs->err, X_REFUSED, EPROTO,
-		"the server breaks the protocol: reply type %u (%s) to option %s",
+	PROTEST(hs, "reply type %u (%s) to option %s",
 		hs->reply.type, proto_rep_name(hs->reply.type),
 		proto_option_name(hs->option));
-	act_fail(hs);
 }
 
 void act_extra(struct handshake *hs)
 {
-	err_set(&hs->err, X_REFUSED, EPROTO,
-		"the server breaks the protocol: it sends data while it has to wait for us");
-	act_fail(hs);
+	PROTEST(hs, "it sends data while it has to wait for us");
 }
 
 /* Whatever was injected before TLS must not be taken for what came in it. */
 void act_plaintext(struct handshake *hs)
 {
-	err_set(&hs->err, X_TLS, EPROTO,
-		"plain text follows the answer to STARTTLS: somebody may be tampering with the connection");
-	act_fail(hs);
+	FAIL(hs, X_TLS, EPROTO,
+	     "plain text follows the answer to STARTTLS: somebody may be tampering with the connection");
 }
 
 void act_extra_after_end(struct handshake *hs)
 {
 	if (hs->params.goal != HANDSHAKE_GO)
 		return;
-	err_set(&hs->err, X_REFUSED, EPROTO,
-		"the server breaks the protocol: data follow the end of the negotiation, before any request");
-	act_fail(hs);
+	PROTEST(hs,
+		"data follow the end of the negotiation, before any request");
 }
 
 void act_closed(struct handshake *hs)
 {
-	err_set(&hs->err, X_UNREACHABLE, ECONNRESET,
-		"the server closed the connection instead of sending %s; its log should say why",
-		handshake_waiting_for(hs));
-	act_fail(hs);
+	FAIL(hs, X_UNREACHABLE, ECONNRESET,
+	     "the server closed the connection instead of sending %s; its log should say why",
+	     handshake_waiting_for(hs));
 }
 
 void act_closed_early(struct handshake *hs)
 {
-	err_set(&hs->err, X_UNREACHABLE, ECONNRESET,
-		"the server closed the connection without a greeting; it may not admit this host, or have too many clients");
-	act_fail(hs);
+	FAIL(hs, X_UNREACHABLE, ECONNRESET,
+	     "the server closed the connection without a greeting; it may not admit this host, or have too many clients");
 }
 
 void act_closed_after_end(struct handshake *hs)
 {
 	if (hs->params.goal != HANDSHAKE_GO)
 		return;
-	err_set(&hs->err, X_UNREACHABLE, ECONNRESET,
-		"the server closed the connection right after it had accepted it; its log should say why");
-	act_fail(hs);
+	FAIL(hs, X_UNREACHABLE, ECONNRESET,
+	     "the server closed the connection right after it had accepted it; its log should say why");
 }
 
 void act_timed_out(struct handshake *hs)
 {
-	err_set(&hs->err, X_UNREACHABLE, ETIMEDOUT,
-		"the server has not answered within %u.%03u s; waiting for %s; is it hung, or no NBD server?",
-		hs->timeout_ms / 1000, hs->timeout_ms % 1000,
-		handshake_waiting_for(hs));
-	act_fail(hs);
+	FAIL(hs, X_UNREACHABLE, ETIMEDOUT,
+	     "the server has not answered within %u.%03u s; waiting for %s; is it hung, or no NBD server?",
+	     hs->timeout_ms / 1000, hs->timeout_ms % 1000,
+	     handshake_waiting_for(hs));
 }
 
 /* NBD_REP_ERR_SHUTDOWN: a soft disconnect is mandatory. */
@@ -258,9 +230,8 @@ void act_going_away(struct handshake *hs)
 void act_tls_required(struct handshake *hs)
 {
 	if (hs->info.tls) {
-		err_set(&hs->err, X_TLS, EPROTO,
-			"the server breaks the protocol: it demands TLS inside TLS");
-		act_fail(hs);
+		FAIL(hs, X_TLS, EPROTO,
+		     "the server breaks the protocol: it demands TLS inside TLS");
 		return;
 	}
 	err_set(&hs->err, X_TLS, ENOKEY,
@@ -306,6 +277,7 @@ void act_refused(struct handshake *hs)
 	uint32_t text_bytes = hs->reply.length_bytes;
 	char name[SHOWN_NAME_BYTES];
 	char text[SHOWN_TEXT_BYTES];
+	char what[SHOWN_NAME_BYTES + 32];
 
 	for (size_t i = 0; i < COUNT(refusals); i++)
 		if (refusals[i].type == hs->reply.type)
@@ -315,15 +287,12 @@ void act_refused(struct handshake *hs)
 	text_escape(text, sizeof(text), hs->in, text_bytes);
 	text_escape_str(name, sizeof(name), hs->export_name);
 	if (hs->params.goal == HANDSHAKE_LIST)
-		err_set(&hs->err, X_REFUSED, why->error,
-			"the server does not list its exports: %s%s%s%s; %s",
-			why->reason, text_bytes > 0 ? " (\"" : "", text,
-			text_bytes > 0 ? "\")" : "", why->remedy);
+		snprintf(what, sizeof(what), "does not list its exports");
 	else
-		err_set(&hs->err, X_REFUSED, why->error,
-			"the server refuses export '%s': %s%s%s%s; %s", name,
-			why->reason, text_bytes > 0 ? " (\"" : "", text,
-			text_bytes > 0 ? "\")" : "", why->remedy);
+		snprintf(what, sizeof(what), "refuses export '%s'", name);
+	err_set(&hs->err, X_REFUSED, why->error, "the server %s: %s%s%s%s; %s",
+		what, why->reason, text_bytes > 0 ? " (\"" : "", text,
+		text_bytes > 0 ? "\")" : "", why->remedy);
 	act_leave(hs);
 }
 
@@ -338,27 +307,22 @@ void act_magic(struct handshake *hs)
 		return;
 	}
 	text_escape(text, sizeof(text), hs->in, hs->in_bytes);
-	err_set(&hs->err, X_REFUSED, EPROTO,
-		"this is not an NBD server: it begins with '%s'; is the port right?",
-		text);
-	act_fail(hs);
+	FAIL(hs, X_REFUSED, EPROTO,
+	     "this is not an NBD server: it begins with '%s'; is the port right?",
+	     text);
 }
 
 void act_style(struct handshake *hs)
 {
 	uint64_t style_magic = get_be64(hs->in);
 
-	if (style_magic == NBD_OPTS_MAGIC) {
+	if (style_magic == NBD_OPTS_MAGIC)
 		handshake_enter(hs, ST_FLAGS);
-		return;
-	}
-	if (style_magic == NBD_OLDSTYLE_MAGIC)
-		err_set(&hs->err, X_REFUSED, EPROTONOSUPPORT,
-			"the server speaks only oldstyle NBD, of before 2011; upgrade it, or let it serve newstyle (nbdkit: without -o)");
+	else if (style_magic == NBD_OLDSTYLE_MAGIC)
+		FAIL(hs, X_REFUSED, EPROTONOSUPPORT,
+		     "the server speaks only oldstyle NBD, of before 2011; upgrade it, or let it serve newstyle (nbdkit: without -o)");
 	else
-		err_set(&hs->err, X_REFUSED, EPROTO,
-			"the server breaks the protocol: it greets neither newstyle nor oldstyle");
-	act_fail(hs);
+		PROTEST(hs, "it greets neither newstyle nor oldstyle");
 }
 
 /* "Handshake flags": unknown ones are ignored, ours answer what is offered. */
@@ -376,17 +340,15 @@ void act_flags(struct handshake *hs)
 	put_be32(out_take(hs, sizeof(struct nbd_client_flags)), ours);
 
 	if (hs->fixed && hs->params.tls != HANDSHAKE_TLS_OFF) {
-		ask_tls(hs);
+		ask(hs, NBD_OPT_STARTTLS, ST_STARTTLS);
 	} else if (hs->fixed) {
 		ask_what_we_came_for(hs);
 	} else if (hs->params.tls == HANDSHAKE_TLS_REQUIRE) {
-		err_set(&hs->err, X_TLS, EPROTONOSUPPORT,
-			"the server is too old for TLS, or somebody makes it look so; without TLS: nbd://");
-		act_fail(hs);
+		FAIL(hs, X_TLS, EPROTONOSUPPORT,
+		     "the server is too old for TLS, or somebody makes it look so; without TLS: nbd://");
 	} else if (hs->params.goal == HANDSHAKE_LIST) {
-		err_set(&hs->err, X_REFUSED, EOPNOTSUPP,
-			"the server is too old to list its exports; ask its administrator for their names");
-		act_fail(hs);
+		FAIL(hs, X_REFUSED, EOPNOTSUPP,
+		     "the server is too old to list its exports; ask its administrator for their names");
 	} else {
 		act_ask_name(hs);
 	}
@@ -436,10 +398,10 @@ static void info_export(struct handshake *hs)
 
 	if (proto_get_info_export(&size_bytes, &tx_flags, hs->in,
 				  hs->reply.length_bytes) < 0) {
-		act_protest(hs, "INFO_EXPORT of a wrong length");
+		PROTEST(hs, "INFO_EXPORT of a wrong length");
 	} else if (hs->have_export && (size_bytes != x->size_bytes ||
 				       tx_flags != x->flags)) {
-		act_protest(hs, "two INFO_EXPORT that contradict each other");
+		PROTEST(hs, "two INFO_EXPORT that contradict each other");
 	} else {
 		hs->have_export = true;
 		x->size_bytes = size_bytes;
@@ -454,16 +416,15 @@ static void info_block_size(struct handshake *hs)
 
 	if (proto_get_info_block_size(&min, &pref, &max, hs->in,
 				      hs->reply.length_bytes) < 0) {
-		act_protest(hs, "INFO_BLOCK_SIZE of a wrong length");
+		PROTEST(hs, "INFO_BLOCK_SIZE of a wrong length");
 	} else if (proto_check_block_sizes(min, pref, max) < 0) {
-		err_set(&hs->err, X_REFUSED, EPROTO,
-			"the server breaks the protocol: impossible block sizes (minimum %u, preferred %u, largest payload %u)",
+		PROTEST(hs,
+			"impossible block sizes (minimum %u, preferred %u, largest payload %u)",
 			min, pref, max);
-		act_fail(hs);
 	} else if (x->block_sizes_given &&
 		   (min != x->block_min || pref != x->block_pref ||
 		    max != x->block_max)) {
-		act_protest(hs, "two INFO_BLOCK_SIZE that contradict each other");
+		PROTEST(hs, "two INFO_BLOCK_SIZE that contradict each other");
 	} else {
 		x->block_sizes_given = true;
 		x->block_min = min;
@@ -473,13 +434,13 @@ static void info_block_size(struct handshake *hs)
 }
 
 static void info_string(struct handshake *hs, char dst[NBD_STRING_MAX + 1],
-			const char *complaint)
+			const char *what)
 {
 	size_t bytes = hs->reply.length_bytes - NBD_INFO_STRING_MIN_LENGTH;
 	const uint8_t *src = hs->in + NBD_INFO_STRING_MIN_LENGTH;
 
 	if (bytes > NBD_STRING_MAX || memchr(src, '\0', bytes) != NULL) {
-		act_protest(hs, complaint);
+		PROTEST(hs, "%s that is too long or has a NUL", what);
 		return;
 	}
 	memcpy(dst, src, bytes);
@@ -488,14 +449,12 @@ static void info_string(struct handshake *hs, char dst[NBD_STRING_MAX + 1],
 
 static void info_name(struct handshake *hs)
 {
-	info_string(hs, hs->info.name,
-		    "INFO_NAME that is too long or has a NUL");
+	info_string(hs, hs->info.name, "INFO_NAME");
 }
 
 static void info_description(struct handshake *hs)
 {
-	info_string(hs, hs->info.description,
-		    "INFO_DESCRIPTION that is too long or has a NUL");
+	info_string(hs, hs->info.description, "INFO_DESCRIPTION");
 }
 
 /* Any order; types that are not here are ignored. */
@@ -514,11 +473,11 @@ void act_info(struct handshake *hs)
 	uint16_t type;
 
 	if (hs->reply.length_bytes < NBD_INFO_STRING_MIN_LENGTH) {
-		act_protest(hs, "an information without a type");
+		PROTEST(hs, "an information without a type");
 		return;
 	}
 	if (++hs->infos_count > HANDSHAKE_INFOS_MAX) {
-		act_protest(hs, "informations without end");
+		PROTEST(hs, "informations without end");
 		return;
 	}
 	type = get_be16(hs->in);
@@ -557,7 +516,7 @@ static bool flags_are_good(struct handshake *hs)
 	if (proto_check_flags(&hs->info.flags, hs->info.flags,
 			      hs->info.structured) == 0)
 		return true;
-	act_protest(hs, "transmission flags without HAS_FLAGS");
+	PROTEST(hs, "transmission flags without HAS_FLAGS");
 	return false;
 }
 
@@ -573,7 +532,7 @@ static void transmission_begins(struct handshake *hs)
 void act_export_done(struct handshake *hs)
 {
 	if (!hs->have_export) {
-		act_protest(hs, "it accepts the export without saying how large it is");
+		PROTEST(hs, "it accepts the export without saying how large it is");
 		return;
 	}
 	if (!flags_are_good(hs))
@@ -621,10 +580,9 @@ void act_closed_name(struct handshake *hs)
 	char name[SHOWN_NAME_BYTES];
 
 	text_escape_str(name, sizeof(name), hs->export_name);
-	err_set(&hs->err, X_REFUSED, ENOENT,
-		"the server closed the connection when asked for export '%s'; it may not have it, insist on TLS (nbds://), or not admit this host",
-		name);
-	act_fail(hs);
+	FAIL(hs, X_REFUSED, ENOENT,
+	     "the server closed the connection when asked for export '%s'; it may not have it, insist on TLS (nbds://), or not admit this host",
+	     name);
 }
 
 /* ---- Actions: NBD_OPT_LIST ---- */
@@ -634,28 +592,28 @@ void act_list_entry(struct handshake *hs)
 	uint32_t max = hs->params.list_max > 0 ? hs->params.list_max
 					       : HANDSHAKE_LIST_MAX;
 	const char *name = (const char *)hs->in + sizeof(struct nbd_rep_server);
-	struct handshake_entry entry;
 	uint32_t name_bytes;
 
 	if (hs->reply.length_bytes > sizeof(hs->in) ||
 	    proto_get_rep_server(&name_bytes, hs->in,
 				 hs->reply.length_bytes) < 0) {
-		act_protest(hs, "an entry of its list has a wrong length");
+		PROTEST(hs, "an entry of its list has a wrong length");
 		return;
 	}
 	/* It is in the middle of an answer: there is no polite way out. */
 	if (++hs->entries_count > max) {
-		err_set(&hs->err, X_REFUSED, E2BIG,
-			"the server lists more than %u exports, and no end is in sight",
-			max);
-		act_fail(hs);
+		FAIL(hs, X_REFUSED, E2BIG,
+		     "the server lists more than %u exports, and no end is in sight",
+		     max);
 		return;
 	}
-	entry.name = name;
-	entry.name_bytes = name_bytes;
-	entry.description = name + name_bytes;
-	entry.description_bytes = hs->reply.length_bytes -
-				  sizeof(struct nbd_rep_server) - name_bytes;
 	if (hs->params.on_entry != NULL)
-		hs->params.on_entry(hs->params.arg, &entry);
+		hs->params.on_entry(hs->params.arg, &(struct handshake_entry){
+			.name = name,
+			.name_bytes = name_bytes,
+			.description = name + name_bytes,
+			.description_bytes = hs->reply.length_bytes -
+					     sizeof(struct nbd_rep_server) -
+					     name_bytes,
+		});
 }

@@ -29,8 +29,12 @@ enum handshake_state {
 /* Changes the state and expects its input from the start: the one setter. */
 void handshake_enter(struct handshake *hs, enum handshake_state state);
 
-/* The server broke a rule: says "what" it did, and ends. */
-void act_protest(struct handshake *hs, const char *what);
+/* Says why, and ends; PROTEST() where the server broke a rule. */
+#define FAIL(hs, exit_code, error, ...)                                        \
+	(err_set(&(hs)->err, exit_code, error, __VA_ARGS__), act_fail(hs))
+#define PROTEST(hs, ...)                                                       \
+	FAIL(hs, X_REFUSED, EPROTO,                                            \
+	     "the server breaks the protocol: " __VA_ARGS__)
 
 /* Any state */
 void act_nop(struct handshake *hs);
