@@ -7,8 +7,10 @@
  */
 #include "common/addr.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/un.h>
 
 #include "common/check.h"
@@ -25,36 +27,24 @@ struct span {
 	size_t len;
 };
 
-/* What of a user's text goes into a message. */
-struct shown {
-	char text[80];
-};
+/* What of a user's text goes into a message; lives as long as the block. */
+#define SHOWN_BYTES 80
+#define SHOW(span) show((char[SHOWN_BYTES]){ "" }, span)
 
-static const char *show(struct shown *s, struct span span)
+static const char *show(char text[SHOWN_BYTES], struct span span)
 {
-	text_escape(s->text, sizeof(s->text), span.at, span.len);
-	return s->text;
+	text_escape(text, SHOWN_BYTES, span.at, span.len);
+	return text;
+}
+
+static struct span span_of(const char *text)
+{
+	return (struct span){ text, strlen(text) };
 }
 
 static bool span_is(struct span s, const char *word)
 {
 	return s.len == strlen(word) && memcmp(s.at, word, s.len) == 0;
-}
-
-/* Schemes are compared without case (RFC 3986, 3.1). */
-static bool span_is_nocase(struct span s, const char *word)
-{
-	if (s.len != strlen(word))
-		return false;
-	for (size_t i = 0; i < s.len; i++) {
-		char c = s.at[i];
-
-		if (c >= 'A' && c <= 'Z')
-			c = (char)(c - 'A' + 'a');
-		if (c != word[i])
-			return false;
-	}
-	return true;
 }
 
 /* Cuts `s` at the first `c`: *ret_rest is what follows it. */
@@ -72,13 +62,11 @@ static bool span_cut(struct span *s, char c, struct span *ret_rest)
 
 static int hex_digit(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
+	static const char digits[] = "0123456789abcdef";
+	const char *at = c != '\0' ? strchr(digits, tolower((unsigned char)c)) :
+				     NULL;
+
+	return at != NULL ? (int)(at - digits) : -1;
 }
 
 /* How one component is decoded: its name for messages, room, and rules. */
@@ -86,22 +74,43 @@ struct component {
 	const char *name;
 	size_t max_bytes;
 	bool leading_nul;	/* abstract socket */
+	const char *remedy;	/* if it is too long */
 };
 
-static const struct component as_host = { "host", ADDR_HOST_MAX, false };
-static const struct component as_user = { "user name", ADDR_USER_MAX, false };
+static const struct component as_host = { "host", ADDR_HOST_MAX, false, "" };
+static const struct component as_user = { "user name", ADDR_USER_MAX, false,
+					  "" };
 static const struct component as_export = { "export name", NBD_STRING_MAX,
-					    false };
-static const struct component as_socket = { "socket path", ADDR_SOCKET_MAX,
-					    true };
+					    false, "" };
+static const struct component as_socket = {
+	"socket path", ADDR_SOCKET_MAX, true,
+	"; a symbolic link to its directory helps",
+};
 static const struct component as_tls_host = { "tls-hostname", ADDR_HOST_MAX,
-					      false };
+					      false, "" };
 
-/* Percent-decoding (RFC 3986, 2.1) into a NUL-terminated string. */
+static int too_long(struct span s, const struct component *as, struct err *err)
+{
+	return err_set(err, X_USAGE, ENAMETOOLONG,
+		       "%s '%s' is longer than %zu bytes%s", as->name, SHOW(s),
+		       as->max_bytes, as->remedy);
+}
+
+/* Taken as it is, into a string of max_bytes and a NUL. */
+static int copy(char *dst, struct span s, const struct component *as,
+		struct err *err)
+{
+	if (s.len > as->max_bytes)
+		return too_long(s, as, err);
+	memcpy(dst, s.at, s.len);
+	dst[s.len] = '\0';
+	return 0;
+}
+
+/* Percent-decoding (RFC 3986, 2.1).  ret_bytes may be NULL. */
 static int decode(char *dst, size_t *ret_bytes, struct span s,
 		  const struct component *as, struct err *err)
 {
-	struct shown shown;
 	size_t used = 0;
 
 	for (size_t i = 0; i < s.len; i++) {
@@ -114,30 +123,27 @@ static int decode(char *dst, size_t *ret_bytes, struct span s,
 			if (high < 0 || low < 0)
 				return err_set(err, X_USAGE, EINVAL,
 					       "%s '%s': a %% must be followed by two hexadecimal digits; a plain %% is written %%25",
-					       as->name, show(&shown, s));
+					       as->name, SHOW(s));
 			c = (unsigned char)(high << 4 | low);
 			i += 2;
 		}
 		if (c == '\0' && !(as->leading_nul && used == 0))
 			return err_set(err, X_USAGE, EINVAL,
 				       "%s '%s': a NUL (%%00) cannot be part of it",
-				       as->name, show(&shown, s));
+				       as->name, SHOW(s));
 		if (used == as->max_bytes)
-			return err_set(err, X_USAGE, ENAMETOOLONG,
-				       "%s '%s' is longer than %zu bytes",
-				       as->name, show(&shown, s),
-				       as->max_bytes);
+			return too_long(s, as, err);
 		dst[used++] = (char)c;
 	}
 	dst[used] = '\0';
-	*ret_bytes = used;
+	if (ret_bytes != NULL)
+		*ret_bytes = used;
 	return 0;
 }
 
 /* Characters that a URI cannot hold as they are (RFC 3986, appendix A). */
 static int check_characters(struct span s, struct err *err)
 {
-	struct shown shown;
 
 	for (size_t i = 0; i < s.len; i++) {
 		unsigned char c = (unsigned char)s.at[i];
@@ -146,18 +152,17 @@ static int check_characters(struct span s, struct err *err)
 		if (c <= ' ' || c == 0x7f)
 			return err_set(err, X_USAGE, EINVAL,
 				       "URI '%s': spaces and control characters are written %%NN (a space is %%20)",
-				       show(&shown, s));
+				       SHOW(s));
 		if (c == '#')
 			return err_set(err, X_USAGE, EINVAL,
 				       "URI '%s': a URI of a disk has no fragment; a # in a name is written %%23",
-				       show(&shown, s));
+				       SHOW(s));
 	}
 	return 0;
 }
 
 static int parse_port(uint16_t *ret, struct span s, struct err *err)
 {
-	struct shown shown;
 	uint32_t port = 0;
 
 	for (size_t i = 0; i < s.len; i++) {
@@ -170,7 +175,7 @@ static int parse_port(uint16_t *ret, struct span s, struct err *err)
 	if (port == 0 || port > UINT16_MAX)
 		return err_set(err, X_USAGE, EINVAL,
 			       "port '%s' is not a number from 1 to 65535 (NBD's own is %d)",
-			       show(&shown, s), NBD_PORT);
+			       SHOW(s), NBD_PORT);
 	*ret = (uint16_t)port;
 	return 0;
 }
@@ -205,9 +210,7 @@ static int parse_host_port(struct addr *a, struct span s, struct err *err)
 {
 	struct span whole = s;
 	struct span port = { s.at, 0 };
-	struct shown shown;
 	bool bracketed = s.len > 0 && s.at[0] == '[';
-	size_t host_bytes;
 	int r;
 
 	if (bracketed) {
@@ -217,7 +220,7 @@ static int parse_host_port(struct addr *a, struct span s, struct err *err)
 		    (port.len > 0 && port.at[0] != ':'))
 			return err_set(err, X_USAGE, EINVAL,
 				       "'%s': an IPv6 address is written [ADDRESS] or [ADDRESS]:PORT",
-				       show(&shown, whole));
+				       SHOW(whole));
 		if (port.len > 0) {
 			port.at++;
 			port.len--;
@@ -227,16 +230,16 @@ static int parse_host_port(struct addr *a, struct span s, struct err *err)
 		if (port.len > 0 && memchr(port.at, ':', port.len) != NULL)
 			return err_set(err, X_USAGE, EINVAL,
 				       "'%s' has more than one colon; an IPv6 address is written in brackets, [::1]",
-				       show(&shown, whole));
+				       SHOW(whole));
 	}
-	r = decode(a->host, &host_bytes, s, &as_host, err);
+	r = decode(a->host, NULL, s, &as_host, err);
 	if (r < 0)
 		return r;
 	if (bracketed ? !looks_like_ipv6(a->host) :
 			(!looks_like_host(a->host) || strchr(a->host, ':')))
 		return err_set(err, X_USAGE, EINVAL,
 			       "'%s' is not the name or address of a host",
-			       show(&shown, whole));
+			       SHOW(whole));
 	a->port = NBD_PORT;
 	return port.len > 0 ? parse_port(&a->port, port, err) : 0;
 }
@@ -246,20 +249,18 @@ static int parse_authority(struct addr *a, struct span s, struct err *err)
 {
 	struct span host;
 	struct span password;
-	struct shown shown;
-	size_t user_bytes;
 	int r;
 
 	if (a->kind == ADDR_UNIX && s.len > 0)
 		return err_set(err, X_USAGE, EINVAL,
 			       "'%s' where a Unix socket needs nothing: three slashes, as in nbd+unix:///EXPORT?socket=PATH",
-			       show(&shown, s));
+			       SHOW(s));
 	if (span_cut(&s, '@', &host)) {
 		if (span_cut(&s, ':', &password))
 			return err_set(err, X_USAGE, EINVAL,
 				       "a URI takes no password: it would be visible to everybody on this host; leave out what follows '%s:'",
-				       show(&shown, s));
-		r = decode(a->user, &user_bytes, s, &as_user, err);
+				       SHOW(s));
+		r = decode(a->user, NULL, s, &as_user, err);
 		if (r < 0)
 			return r;
 		s = host;
@@ -277,23 +278,16 @@ static int parse_authority(struct addr *a, struct span s, struct err *err)
 
 static int take_socket(struct addr *a, struct span value, struct err *err)
 {
-	size_t bytes;
-	int r;
-
 	if (a->kind != ADDR_UNIX)
 		return err_set(err, X_USAGE, EINVAL,
 			       "socket= needs the scheme nbd+unix:// (or nbds+unix://)");
-	r = decode(a->socket_path, &bytes, value, &as_socket, err);
-	if (r == 0)
-		a->socket_path_bytes = bytes;
-	return r;
+	return decode(a->socket_path, &a->socket_path_bytes, value, &as_socket,
+		      err);
 }
 
 static int take_tls_hostname(struct addr *a, struct span value, struct err *err)
 {
-	size_t bytes;
-
-	return decode(a->tls_hostname, &bytes, value, &as_tls_host, err);
+	return decode(a->tls_hostname, NULL, value, &as_tls_host, err);
 }
 
 static const char *const tls_types[] = {
@@ -305,7 +299,6 @@ static const char *const tls_types[] = {
 
 static int take_tls_type(struct addr *a, struct span value, struct err *err)
 {
-	struct shown shown;
 
 	for (size_t i = ADDR_TLS_ANY + 1; i < COUNT(tls_types); i++)
 		if (span_is(value, tls_types[i])) {
@@ -314,18 +307,17 @@ static int take_tls_type(struct addr *a, struct span value, struct err *err)
 		}
 	return err_set(err, X_USAGE, EINVAL,
 		       "tls-type '%s' is none of anon, x509 and psk",
-		       show(&shown, value));
+		       SHOW(value));
 }
 
 static int take_tls_verify_peer(struct addr *a, struct span value,
 				struct err *err)
 {
-	struct shown shown;
 
 	if (!span_is(value, "0") && !span_is(value, "1"))
 		return err_set(err, X_USAGE, EINVAL,
 			       "tls-verify-peer '%s' is neither 0 nor 1",
-			       show(&shown, value));
+			       SHOW(value));
 	a->tls_no_verify = value.at[0] == '0';
 	return 0;
 }
@@ -344,7 +336,6 @@ static int parse_query(struct addr *a, struct span query, struct err *err)
 {
 	bool seen[COUNT(parameters)] = { false };
 	struct span rest = { query.at, 0 };
-	struct shown shown;
 
 	for (; query.len > 0; query = rest) {
 		struct span value = { query.at, 0 };
@@ -360,7 +351,7 @@ static int parse_query(struct addr *a, struct span query, struct err *err)
 		if (i == COUNT(parameters))
 			return err_set(err, X_USAGE, EINVAL,
 				       "unknown parameter '%s' in the URI; known are socket, tls-type, tls-hostname and tls-verify-peer",
-				       show(&shown, query));
+				       SHOW(query));
 		if (seen[i])
 			return err_set(err, X_USAGE, EINVAL,
 				       "parameter '%s' occurs twice in the URI",
@@ -375,62 +366,64 @@ static int parse_query(struct addr *a, struct span query, struct err *err)
 
 /* ---- Schemes ---- */
 
-static const struct scheme {
+/* What follows "nbd" or "nbds", without case (RFC 3986, 3.1). */
+static const struct transport {
 	const char *name;
-	bool supported;
-	bool tls;
 	enum addr_kind kind;
-	const char *remedy;	/* where it is not supported */
-} schemes[] = {
-	{ "nbd", true, false, ADDR_TCP, NULL },
-	{ "nbds", true, true, ADDR_TCP, NULL },
-	{ "nbd+unix", true, false, ADDR_UNIX, NULL },
-	{ "nbds+unix", true, true, ADDR_UNIX, NULL },
-	{ "nbd+vsock", false, false, ADDR_TCP,
-	  "vsock is not supported: the kernel's reserves for sockets that serve swap cover TCP and Unix sockets only; use nbd://" },
-	{ "nbds+vsock", false, true, ADDR_TCP,
-	  "vsock is not supported: the kernel's reserves for sockets that serve swap cover TCP and Unix sockets only; use nbds://" },
-	{ "nbd+ssh", false, false, ADDR_TCP,
-	  "ssh is not supported: forward the port with ssh -L and use nbd://localhost:PORT" },
-	{ "nbds+ssh", false, true, ADDR_TCP,
-	  "ssh is not supported: forward the port with ssh -L and use nbds://localhost:PORT" },
+	const char *remedy;	/* where it is not supported … */
+	const char *instead;	/* … and what to write behind nbd or nbds */
+} transports[] = {
+	{ "", ADDR_TCP, NULL, NULL },
+	{ "+unix", ADDR_UNIX, NULL, NULL },
+	{ "+vsock", ADDR_TCP,
+	  "the kernel's reserves for sockets that serve swap cover TCP and Unix sockets only",
+	  "://" },
+	{ "+ssh", ADDR_TCP, "forward the port with ssh -L",
+	  "://localhost:PORT" },
 };
 
-static const struct scheme *scheme_find(struct span name)
+static const struct transport *transport_find(struct span name, bool *ret_tls)
 {
-	for (size_t i = 0; i < COUNT(schemes); i++)
-		if (span_is_nocase(name, schemes[i].name))
-			return &schemes[i];
+	size_t prefix = 3;
+
+	if (name.len < prefix || strncasecmp(name.at, "nbd", prefix) != 0)
+		return NULL;
+	*ret_tls = name.len > prefix && (name.at[prefix] | 0x20) == 's';
+	prefix += *ret_tls;
+	for (size_t i = 0; i < COUNT(transports); i++)
+		if (strlen(transports[i].name) == name.len - prefix &&
+		    strncasecmp(name.at + prefix, transports[i].name,
+				name.len - prefix) == 0)
+			return &transports[i];
 	return NULL;
 }
 
-static int parse_uri(struct addr *a, struct span scheme_name, struct span rest,
+static int parse_uri(struct addr *a, struct span scheme, struct span rest,
 		     struct err *err)
 {
-	const struct scheme *scheme = scheme_find(scheme_name);
+	const struct transport *transport = transport_find(scheme, &a->tls);
 	struct span query = { rest.at, 0 };
 	struct span path = { rest.at, 0 };
-	struct shown shown;
-	size_t name_bytes;
 	int r;
 
-	if (scheme == NULL)
+	if (transport == NULL)
 		return err_set(err, X_USAGE, EPROTONOSUPPORT,
 			       "scheme '%s' is none of nbd, nbds, nbd+unix and nbds+unix",
-			       show(&shown, scheme_name));
-	if (!scheme->supported)
-		return err_set(err, X_USAGE, EPROTONOSUPPORT, "%s",
-			       scheme->remedy);
+			       SHOW(scheme));
+	if (transport->remedy != NULL)
+		return err_set(err, X_USAGE, EPROTONOSUPPORT,
+			       "%s is not supported: %s; use nbd%s%s",
+			       transport->name + 1, transport->remedy,
+			       a->tls ? "s" : "", transport->instead);
 	r = check_characters(rest, err);
 	if (r < 0)
 		return r;
-	a->kind = scheme->kind;
-	a->tls = scheme->tls;
+	a->kind = transport->kind;
 	span_cut(&rest, '?', &query);
 	span_cut(&rest, '/', &path);
 	r = parse_authority(a, rest, err);
 	if (r == 0)
-		r = decode(a->export_name, &name_bytes, path, &as_export, err);
+		r = decode(a->export_name, NULL, path, &as_export, err);
 	if (r == 0)
 		r = parse_query(a, query, err);
 	if (r == 0 && a->kind == ADDR_UNIX && a->socket_path_bytes == 0)
@@ -444,35 +437,26 @@ static int parse_uri(struct addr *a, struct span scheme_name, struct span rest,
 int addr_parse(struct addr *ret, const char *uri, struct err *err)
 {
 	const char *colon = strstr(uri, "://");
-	size_t first_colon = strcspn(uri, ":");
-	struct span whole = { uri, strlen(uri) };
-	struct span rest;
-	struct addr a;
+	struct span scheme = { uri, strcspn(uri, ":") };
+	const char *rest = uri + scheme.len;
+	struct addr a = { .kind = ADDR_TCP };
 	int r;
 
 	if (uri[0] == '/')
 		return addr_parse_unix(ret, uri, err);
-	/* "://" somewhere inside a path or query is not a scheme. */
-	if (colon != NULL && (size_t)(colon - uri) == first_colon) {
-		struct span scheme = { uri, first_colon };
-
-		memset(&a, 0, sizeof(a));
-		rest.at = colon + 3;
-		rest.len = strlen(rest.at);
-		r = parse_uri(&a, scheme, rest, err);
-		if (r == 0)
-			*ret = a;
-		return r;
-	}
 	/* Two colons and no brackets: an IPv6 address by itself. */
-	if (uri[0] != '[' && uri[first_colon] == ':' &&
-	    strchr(uri + first_colon + 1, ':') != NULL)
+	if (colon != rest && uri[0] != '[' && rest[0] == ':' &&
+	    strchr(rest + 1, ':') != NULL)
 		return addr_parse_host(ret, uri, NULL, err);
-	memset(&a, 0, sizeof(a));
-	a.kind = ADDR_TCP;
-	r = parse_host_port(&a, whole, err);
-	if (r == 0 && a.host[0] == '\0')
-		r = err_set(err, X_USAGE, EINVAL, "the name of the host is empty");
+	/* "://" somewhere inside a path or query is not a scheme. */
+	if (colon == rest) {
+		r = parse_uri(&a, scheme, span_of(rest + strlen("://")), err);
+	} else {
+		r = parse_host_port(&a, span_of(uri), err);
+		if (r == 0 && a.host[0] == '\0')
+			r = err_set(err, X_USAGE, EINVAL,
+				    "the name of the host is empty");
+	}
 	if (r == 0)
 		*ret = a;
 	return r;
@@ -481,36 +465,24 @@ int addr_parse(struct addr *ret, const char *uri, struct err *err)
 int addr_parse_host(struct addr *ret, const char *host, const char *port,
 		    struct err *err)
 {
-	size_t len = strlen(host);
-	struct span whole = { host, len };
-	struct shown shown;
-	struct addr a;
-	int r = 0;
+	struct span name = span_of(host);
+	struct addr a = { .kind = ADDR_TCP, .port = NBD_PORT };
+	int r;
 
-	if (len > 1 && host[0] == '[' && host[len - 1] == ']') {
-		host++;
-		len -= 2;
+	if (name.len > 1 && host[0] == '[' && host[name.len - 1] == ']') {
+		name.at++;
+		name.len -= 2;
 	}
-	if (len == 0)
+	if (name.len == 0)
 		return err_set(err, X_USAGE, EINVAL,
 			       "the name of the host is empty");
-	if (len > ADDR_HOST_MAX)
-		return err_set(err, X_USAGE, ENAMETOOLONG,
-			       "host '%s' is longer than %d bytes",
-			       show(&shown, whole), ADDR_HOST_MAX);
-	memset(&a, 0, sizeof(a));
-	a.kind = ADDR_TCP;
-	a.port = NBD_PORT;
-	memcpy(a.host, host, len);
-	if (!looks_like_host(a.host))
-		return err_set(err, X_USAGE, EINVAL,
-			       "'%s' is not the name or address of a host",
-			       show(&shown, whole));
-	if (port != NULL) {
-		struct span s = { port, strlen(port) };
-
-		r = parse_port(&a.port, s, err);
-	}
+	r = copy(a.host, name, &as_host, err);
+	if (r == 0 && !looks_like_host(a.host))
+		r = err_set(err, X_USAGE, EINVAL,
+			    "'%s' is not the name or address of a host",
+			    SHOW(span_of(host)));
+	if (r == 0 && port != NULL)
+		r = parse_port(&a.port, span_of(port), err);
 	if (r == 0)
 		*ret = a;
 	return r;
@@ -518,34 +490,22 @@ int addr_parse_host(struct addr *ret, const char *host, const char *port,
 
 int addr_parse_unix(struct addr *ret, const char *path, struct err *err)
 {
-	struct span whole = { path, strlen(path) };
-	struct shown shown;
+	struct span whole = span_of(path);
 
 	if (whole.len == 0)
 		return err_set(err, X_USAGE, EINVAL,
 			       "the path of the socket is empty");
 	if (whole.len > ADDR_SOCKET_MAX)
-		return err_set(err, X_USAGE, ENAMETOOLONG,
-			       "socket path '%s' is longer than %d bytes; a symbolic link to its directory helps",
-			       show(&shown, whole), ADDR_SOCKET_MAX);
+		return too_long(whole, &as_socket, err);
 	memset(ret, 0, sizeof(*ret));
 	ret->kind = ADDR_UNIX;
-	memcpy(ret->socket_path, path, whole.len);
 	ret->socket_path_bytes = whole.len;
-	return 0;
+	return copy(ret->socket_path, whole, &as_socket, err);
 }
 
 int addr_set_export(struct addr *addr, const char *name, struct err *err)
 {
-	struct span whole = { name, strlen(name) };
-	struct shown shown;
-
-	if (whole.len > NBD_STRING_MAX)
-		return err_set(err, X_USAGE, ENAMETOOLONG,
-			       "export name '%s' is longer than %u bytes",
-			       show(&shown, whole), NBD_STRING_MAX);
-	memcpy(addr->export_name, name, whole.len + 1);
-	return 0;
+	return copy(addr->export_name, span_of(name), &as_export, err);
 }
 
 /* ---- Printing ---- */
