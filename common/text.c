@@ -29,7 +29,7 @@ static const struct {
 	{ 0xe0000, 0xe0fff },	/* tags, selectors */
 };
 
-static bool is_hidden(uint32_t c)
+bool text_is_hidden(uint32_t c)
 {
 	for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
 		if (c >= hidden[i].first && c <= hidden[i].last)
@@ -37,12 +37,9 @@ static bool is_hidden(uint32_t c)
 	return false;
 }
 
-/*
- * The character at `src`, as RFC 3629 allows it: shortest form, no surrogates,
- * up to U+10FFFF.  Returns its length in bytes, 0 if there is none.
- */
-static size_t utf8_take(uint32_t *ret_c, const uint8_t *src, size_t len)
+size_t text_character(uint32_t *ret_c, const void *bytes, size_t len)
 {
+	const uint8_t *src = bytes;
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	size_t n;
 	uint32_t c;
@@ -98,10 +95,10 @@ size_t text_escape(char *dst, size_t n, const void *src, size_t len)
 		return 0;
 	while (len > 0) {
 		uint32_t c = 0;
-		size_t taken = utf8_take(&c, s, len);
+		size_t taken = text_character(&c, s, len);
 		size_t piece_bytes;
 
-		if (taken > 0 && !is_hidden(c)) {
+		if (taken > 0 && !text_is_hidden(c)) {
 			memcpy(piece, s, taken);
 			piece_bytes = taken;
 		} else {
@@ -139,7 +136,7 @@ bool text_is_utf8(const void *src, size_t len)
 
 	while (len > 0) {
 		uint32_t c = 0;
-		size_t taken = utf8_take(&c, s, len);
+		size_t taken = text_character(&c, s, len);
 
 		if (taken == 0 || c == 0)
 			return false;

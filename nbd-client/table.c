@@ -16,19 +16,13 @@
 
 #define GAP 2 /* blanks between columns */
 
-/* A value in both forms; NULL if memory ran out. */
-struct cell {
-	char *text;
-	char *json;
-};
-
 struct table {
 	struct output *out;
 	const struct table_column *columns;
 	size_t column_count;
 	size_t cell_count;
 	size_t cell_room;
-	struct cell *cells;
+	char **cells; /* each as it is printed: text, or JSON */
 };
 
 static void fail(struct output *out, int error)
@@ -54,13 +48,18 @@ struct table *table_new(struct output *out, const struct table_column *columns,
 	return table;
 }
 
-/* Takes both strings; either may be NULL for want of memory. */
-static void add(struct table *table, char *text, char *json)
+static bool is_json(const struct table *table)
 {
-	struct cell *cells;
+	return table && table->out->options.json;
+}
+
+/* Takes the string, which may be NULL for want of memory. */
+static void add(struct table *table, char *cell)
+{
+	char **cells;
 	size_t room;
 
-	if (!table || !text || !json)
+	if (!table || !cell)
 		goto drop;
 	if (table->cell_count == table->cell_room) {
 		room = table->cell_room ? 2 * table->cell_room : 64;
@@ -70,40 +69,17 @@ static void add(struct table *table, char *text, char *json)
 		table->cells = cells;
 		table->cell_room = room;
 	}
-	table->cells[table->cell_count++] = (struct cell){ text, json };
+	table->cells[table->cell_count++] = cell;
 	return;
 drop:
 	if (table)
 		fail(table->out, ENOMEM);
-	free(text);
-	free(json);
-}
-
-/* Characters that a terminal could take for commands, or a reader for text. */
-static bool json_plain(uint32_t c)
-{
-	return c >= 0x20 && c != 0x7f && !(c >= 0x80 && c < 0xa0) &&
-	       !(c >= 0x200e && c <= 0x200f) && !(c >= 0x2028 && c <= 0x202e) &&
-	       !(c >= 0x2066 && c <= 0x2069);
-}
-
-/* Length of the character at s, which is valid UTF-8, and its number. */
-static size_t utf8_next(const unsigned char *s, uint32_t *ret_char)
-{
-	size_t n = *s < 0x80 ? 1 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : 4, i;
-	uint32_t c = n == 1 ? *s : *s & (0xffu >> (n + 1));
-
-	for (i = 1; i < n; i++)
-		c = c << 6 | (s[i] & 0x3f);
-	*ret_char = c;
-	return n;
+	free(cell);
 }
 
 /* A JSON string with its quotes; value is valid UTF-8 without NUL. */
 static char *json_quote(const char *value, size_t length)
 {
-	const unsigned char *s = (const unsigned char *)value;
-	const unsigned char *end = s + length;
 	char *json = malloc(6 * length + 3), *to = json;
 	uint32_t c;
 	size_t n;
@@ -111,16 +87,16 @@ static char *json_quote(const char *value, size_t length)
 	if (!json)
 		return NULL;
 	*to++ = '"';
-	for (; s < end; s += n) {
-		n = utf8_next(s, &c);
+	for (; length; value += n, length -= n) {
+		n = text_character(&c, value, length);
 		if (c == '"' || c == '\\') {
 			*to++ = '\\';
 			*to++ = (char)c;
-		} else if (json_plain(c)) {
-			memcpy(to, s, n);
-			to += n;
-		} else {
+		} else if (text_is_hidden(c) && c <= 0xffff) {
 			to += snprintf(to, 7, "\\u%04x", c);
+		} else {
+			memcpy(to, value, n);
+			to += n;
 		}
 	}
 	*to++ = '"';
@@ -140,14 +116,22 @@ static char *escape(const char *value, size_t length)
 
 void table_bytes_string(struct table *table, const char *value, size_t length)
 {
-	char *text = escape(value, length), *json = NULL;
+	char *text, *json = NULL;
 
+	if (is_json(table) && text_is_utf8(value, length)) {
+		add(table, json_quote(value, length));
+		return;
+	}
+	text = escape(value, length);
+	if (!is_json(table)) {
+		add(table, text);
+		return;
+	}
 	/* JSON has no bytes: what is no UTF-8 is given as people see it. */
-	if (text_is_utf8(value, length))
-		json = json_quote(value, length);
-	else if (text)
+	if (text)
 		json = json_quote(text, strlen(text));
-	add(table, text, json);
+	free(text);
+	add(table, json);
 }
 
 void table_string(struct table *table, const char *value)
@@ -155,10 +139,9 @@ void table_string(struct table *table, const char *value)
 	table_bytes_string(table, value, strlen(value));
 }
 
-/* A value that looks the same in both forms, or not. */
 static void add_plain(struct table *table, const char *text, const char *json)
 {
-	add(table, strdup(text), strdup(json));
+	add(table, strdup(is_json(table) ? json : text));
 }
 
 void table_number(struct table *table, uint64_t value)
@@ -193,12 +176,14 @@ void table_format_size(uint64_t bytes, char *ret_text, size_t text_bytes)
 
 void table_size(struct table *table, uint64_t bytes)
 {
-	char text[24], json[24];
+	char text[24];
 
-	snprintf(json, sizeof(json), "%" PRIu64, bytes);
+	if (is_json(table) || (table && table->out->options.bytes)) {
+		table_number(table, bytes);
+		return;
+	}
 	table_format_size(bytes, text, sizeof(text));
-	add_plain(table,
-		  table && table->out->options.bytes ? json : text, json);
+	add_plain(table, text, text);
 }
 
 void table_bool(struct table *table, bool value)
@@ -209,54 +194,46 @@ void table_bool(struct table *table, bool value)
 void table_time(struct table *table, uint64_t seconds)
 {
 	time_t t = (time_t)seconds;
-	char text[32], json[24];
+	char text[32];
 	struct tm tm;
 
 	if (!seconds || !localtime_r(&t, &tm)) {
 		table_none(table);
-		return;
+	} else if (is_json(table)) {
+		table_number(table, seconds);
+	} else {
+		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
+		add_plain(table, text, text);
 	}
-	strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
-	snprintf(json, sizeof(json), "%" PRIu64, seconds);
-	add_plain(table, text, json);
-}
-
-/* The values of a list as one text; the caller frees it. NULL: no memory. */
-static char *join(const char *const *values, bool json)
-{
-	char *all = NULL, *one;
-	size_t bytes, i;
-	FILE *file;
-
-	file = open_memstream(&all, &bytes);
-	if (!file)
-		return NULL;
-	for (i = 0; values[i]; i++) {
-		one = json ? json_quote(values[i], strlen(values[i])) :
-			     strdup(values[i]);
-		if (!one) {
-			fclose(file);
-			free(all);
-			return NULL;
-		}
-		fprintf(file, "%s%s", i == 0 ? "" : json ? ", " : " ", one);
-		free(one);
-	}
-	if (fclose(file)) {
-		free(all);
-		return NULL;
-	}
-	return all;
 }
 
 void table_list(struct table *table, const char *const *values)
 {
-	char *all = join(values, true), *json = NULL;
+	bool json = is_json(table);
+	char *all = NULL, *one;
+	size_t bytes, i;
+	FILE *file = open_memstream(&all, &bytes);
 
-	if (all && asprintf(&json, "[%s]", all) < 0)
-		json = NULL;
-	free(all);
-	add(table, join(values, false), json);
+	if (!file) {
+		add(table, NULL);
+		return;
+	}
+	fputs(json ? "[" : "", file);
+	for (i = 0; values[i]; i++) {
+		one = json ? json_quote(values[i], strlen(values[i])) :
+			     strdup(values[i]);
+		fprintf(file, "%s%s", i == 0 ? "" : json ? ", " : " ",
+			one ? one : "");
+		if (!one && table)
+			fail(table->out, ENOMEM);
+		free(one);
+	}
+	fputs(json ? "]" : "", file);
+	if (fclose(file)) {
+		free(all);
+		all = NULL;
+	}
+	add(table, all);
 }
 
 void table_none(struct table *table)
@@ -316,7 +293,7 @@ static size_t column_width(const struct table *table, size_t column)
 	if (!table->out->options.no_headings)
 		widest = width(table->columns[column].heading);
 	for (i = column; i < table->cell_count; i += table->column_count) {
-		w = width(table->cells[i].text);
+		w = width(table->cells[i]);
 		if (w > widest)
 			widest = w;
 	}
@@ -364,7 +341,7 @@ static void print_rows(const struct table *table)
 	for (i = 0; i < table->cell_count; i++) {
 		column = i % table->column_count;
 		print_cell(table, column, widths[column],
-			   table->cells[i].text);
+			   table->cells[i]);
 	}
 	free(widths);
 }
@@ -383,7 +360,7 @@ static void print_fields(const struct table *table)
 		pad(table->out->file,
 		    widest + GAP - width(table->columns[i].heading));
 		fprintf(table->out->file, "%s\n",
-			*table->cells[i].text ? table->cells[i].text : "-");
+			*table->cells[i] ? table->cells[i] : "-");
 	}
 }
 
@@ -396,7 +373,7 @@ static void print_object(const struct table *table, size_t first,
 	for (i = 0; i < table->column_count; i++)
 		fprintf(table->out->file, "%s\n%s  \"%s\": %s", i ? "," : "",
 			indent, table->columns[i].key,
-			table->cells[first + i].json);
+			table->cells[first + i]);
 	fprintf(table->out->file, "\n%s}", indent);
 }
 
@@ -452,10 +429,8 @@ void table_free(struct table *table)
 
 	if (!table)
 		return;
-	for (i = 0; i < table->cell_count; i++) {
-		free(table->cells[i].text);
-		free(table->cells[i].json);
-	}
+	for (i = 0; i < table->cell_count; i++)
+		free(table->cells[i]);
 	free(table->cells);
 	free(table);
 }
