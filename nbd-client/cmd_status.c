@@ -23,27 +23,29 @@ static const struct option_spec status_options[] = {
 	CMD_OPTIONS_END
 };
 
-/* A value of the page, read in one of these ways. */
+/* A value of the page, shown in one of these ways. */
 enum field_kind {
-	FIELD_STRING,
-	FIELD_U32,
-	FIELD_U64,
-	FIELD_SIZE32,
-	FIELD_SIZE64,
-	FIELD_KBYTES64,
-	FIELD_TIME,
-	FIELD_BOOL,
-	FIELD_CALL,
+	STRING,
+	NUMBER,
+	SIZE,
+	KBYTES,
+	TIME,
+	BOOL,
+	CALL,
 };
 
 struct field {
 	struct table_column column;
 	enum field_kind kind;
-	size_t offset;
+	size_t offset, bytes;
 	void (*put)(struct table *table, const struct stats_page *page);
 };
 
-#define AT(member) offsetof(struct stats_page, member)
+#define FIELD(kind, member, key, heading)                                      \
+	{ { key, heading, 0 }, kind, offsetof(struct stats_page, member),      \
+	  sizeof(((struct stats_page *)0)->member), NULL }
+#define FIELD_CALL(put, key, heading)                                          \
+	{ { key, heading, 0 }, CALL, 0, 0, put }
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static void put_daemon(struct table *table, const struct stats_page *page)
@@ -150,181 +152,141 @@ static void put_shed(struct table *table, const struct stats_page *page)
 }
 
 static const struct field device_fields[] = {
-	{ { "device", "Device", 0 }, FIELD_STRING, AT(device), NULL },
-	{ { "daemon", "Daemon", 0 }, FIELD_CALL, 0, put_daemon },
-	{ { "pid", "Process", 0 }, FIELD_U32, AT(pid), NULL },
-	{ { "state", "State", 0 }, FIELD_CALL, 0, put_state },
-	{ { "uri", "URI", 0 }, FIELD_STRING, AT(uri), NULL },
-	{ { "front", "Front", 0 }, FIELD_STRING, AT(front), NULL },
-	{ { "attached_at", "Attached", 0 }, FIELD_TIME, AT(attached_at), NULL },
-	{ { "size", "Size", 0 }, FIELD_SIZE64, AT(export_bytes), NULL },
-	{ { "block_size", "Block size", 0 }, FIELD_SIZE32, AT(block_bytes),
-	  NULL },
-	{ { "read_only", "Read-only", 0 }, FIELD_BOOL, AT(read_only), NULL },
-	{ { "flags", "Server offers", 0 }, FIELD_CALL, 0, put_flags },
-	{ { "structured_replies", "Structured replies", 0 }, FIELD_BOOL,
-	  AT(structured), NULL },
-	{ { "server_block_minimum", "Server minimum block", 0 }, FIELD_SIZE32,
-	  AT(server_block_min), NULL },
-	{ { "server_block_preferred", "Server preferred block", 0 },
-	  FIELD_SIZE32, AT(server_block_pref), NULL },
-	{ { "server_payload_maximum", "Server largest payload", 0 },
-	  FIELD_SIZE32, AT(server_block_max), NULL },
-	{ { "swap_guarantees", "Swap guarantees", 0 }, FIELD_BOOL, AT(swap),
-	  NULL },
-	{ { "swap_active", "Activated as swap", 0 }, FIELD_BOOL,
-	  AT(swap_active), NULL },
-	{ { "swap_priority", "Swap priority", 0 }, FIELD_CALL, 0,
-	  put_priority },
-	{ { "link", "Link", 0 }, FIELD_CALL, 0, put_link },
-	{ { "link_since", "Link since", 0 }, FIELD_TIME, AT(link_since), NULL },
-	{ { "link_error", "Last link error", 0 }, FIELD_CALL, 0,
-	  put_link_error },
-	{ { "reconnects", "Reconnects", 0 }, FIELD_U64, AT(reconnects), NULL },
-	{ { "connect_attempts", "Attempts since lost", 0 }, FIELD_U64,
-	  AT(connect_attempts), NULL },
-	{ { "shed", "Traffic shedding", 0 }, FIELD_CALL, 0, put_shed },
-	{ { "shed_since", "Shedding so since", 0 }, FIELD_TIME, AT(shed_since),
-	  NULL },
-	{ { "shed_packets", "Packets shed", 0 }, FIELD_U64, AT(shed_packets),
-	  NULL },
-	{ { "shed_bytes", "Bytes shed", 0 }, FIELD_SIZE64, AT(shed_bytes),
-	  NULL },
-	{ { "data_heartbeat", "Data heartbeat", 0 }, FIELD_CALL, 0,
-	  put_data_heartbeat },
-	{ { "data_silent_ms", "Data silent, ms", 0 }, FIELD_CALL, 0,
-	  put_data_silent_ms },
-	{ { "control_heartbeat", "Control heartbeat", 0 }, FIELD_CALL, 0,
-	  put_control_heartbeat },
+	FIELD(STRING, device, "device", "Device"),
+	FIELD_CALL(put_daemon, "daemon", "Daemon"),
+	FIELD(NUMBER, pid, "pid", "Process"),
+	FIELD_CALL(put_state, "state", "State"),
+	FIELD(STRING, uri, "uri", "URI"),
+	FIELD(STRING, front, "front", "Front"),
+	FIELD(TIME, attached_at, "attached_at", "Attached"),
+	FIELD(SIZE, export_bytes, "size", "Size"),
+	FIELD(SIZE, block_bytes, "block_size", "Block size"),
+	FIELD(BOOL, read_only, "read_only", "Read-only"),
+	FIELD_CALL(put_flags, "flags", "Server offers"),
+	FIELD(BOOL, structured, "structured_replies", "Structured replies"),
+	FIELD(SIZE, server_block_min, "server_block_minimum",
+	      "Server minimum block"),
+	FIELD(SIZE, server_block_pref, "server_block_preferred",
+	      "Server preferred block"),
+	FIELD(SIZE, server_block_max, "server_payload_maximum",
+	      "Server largest payload"),
+	FIELD(BOOL, swap, "swap_guarantees", "Swap guarantees"),
+	FIELD(BOOL, swap_active, "swap_active", "Activated as swap"),
+	FIELD_CALL(put_priority, "swap_priority", "Swap priority"),
+	FIELD_CALL(put_link, "link", "Link"),
+	FIELD(TIME, link_since, "link_since", "Link since"),
+	FIELD_CALL(put_link_error, "link_error", "Last link error"),
+	FIELD(NUMBER, reconnects, "reconnects", "Reconnects"),
+	FIELD(NUMBER, connect_attempts, "connect_attempts",
+	      "Attempts since lost"),
+	FIELD_CALL(put_shed, "shed", "Traffic shedding"),
+	FIELD(TIME, shed_since, "shed_since", "Shedding so since"),
+	FIELD(NUMBER, shed_packets, "shed_packets", "Packets shed"),
+	FIELD(SIZE, shed_bytes, "shed_bytes", "Bytes shed"),
+	FIELD_CALL(put_data_heartbeat, "data_heartbeat", "Data heartbeat"),
+	FIELD_CALL(put_data_silent_ms, "data_silent_ms", "Data silent, ms"),
+	FIELD_CALL(put_control_heartbeat, "control_heartbeat",
+		   "Control heartbeat"),
 };
 
-#define STATE(s) AT(data.states) + (s) * sizeof(uint64_t)
 static const struct field resource_fields[] = {
-	{ { "slots", "Slots", 0 }, FIELD_U32, AT(slots), NULL },
-	{ { "slots_reserve", "Reserve slots", 0 }, FIELD_U32, AT(slots_reserve),
-	  NULL },
-	{ { "base_slots", "Base slots there", 0 }, FIELD_U64,
-	  AT(data.base_slots), NULL },
-	{ { "base_resident", "Memory of the base", 0 }, FIELD_SIZE64,
-	  AT(base_resident_bytes), NULL },
-	{ { "base_shrinks", "Base given back", 0 }, FIELD_U64, AT(base_shrinks),
-	  NULL },
-	{ { "slot_size", "Slot size", 0 }, FIELD_SIZE32, AT(slot_bytes), NULL },
-	{ { "slots_free_min", "Fewest slots free", 0 }, FIELD_U64,
-	  AT(data.slots_free_min), NULL },
-	{ { "in_flight_max", "Most in flight", 0 }, FIELD_U64,
-	  AT(data.in_flight_max), NULL },
-	{ { "slots_free", "Slots free", 0 }, FIELD_U64, STATE(REQUEST_FREE),
-	  NULL },
-	{ { "requests_new", "Requests new", 0 }, FIELD_U64, STATE(REQUEST_NEW),
-	  NULL },
-	{ { "requests_parked", "Requests parked", 0 }, FIELD_U64,
-	  STATE(REQUEST_PARKED), NULL },
-	{ { "requests_sending", "Requests sending", 0 }, FIELD_U64,
-	  STATE(REQUEST_SENDING), NULL },
-	{ { "requests_waiting", "Requests waiting", 0 }, FIELD_U64,
-	  STATE(REQUEST_WAITING), NULL },
-	{ { "requests_receiving", "Requests receiving", 0 }, FIELD_U64,
-	  STATE(REQUEST_RECEIVING), NULL },
-	{ { "requests_done", "Requests done", 0 }, FIELD_U64,
-	  STATE(REQUEST_DONE), NULL },
-	{ { "pinned", "Pinned region", 0 }, FIELD_SIZE64, AT(pinned_bytes),
-	  NULL },
-	{ { "locked", "Locked memory", 0 }, FIELD_KBYTES64, AT(locked_kbytes),
-	  NULL },
-	{ { "min_free", "vm.min_free_kbytes", 0 }, FIELD_KBYTES64,
-	  AT(min_free_kbytes), NULL },
-	{ { "data_minor_faults", "Minor faults", 0 }, FIELD_U64,
-	  AT(data_minor_faults), NULL },
-	{ { "data_major_faults", "Major faults", 0 }, FIELD_U64,
-	  AT(data_major_faults), NULL },
-	{ { "stray_mallocs", "Stray allocations", 0 }, FIELD_U64,
-	  AT(data.stray_mallocs), NULL },
-	{ { "low_episodes", "Reserve opened", 0 }, FIELD_U64,
-	  AT(data.low_episodes), NULL },
-	{ { "wakeups", "Wake-ups", 0 }, FIELD_U64, AT(data.wakeups), NULL },
-	{ { "parked", "Requests ever parked", 0 }, FIELD_U64,
-	  AT(data.parked_total), NULL },
-	{ { "replayed", "Requests replayed", 0 }, FIELD_U64,
-	  AT(data.replayed_total), NULL },
-	{ { "stale_replies", "Stale replies", 0 }, FIELD_U64,
-	  AT(data.stale_replies), NULL },
-	{ { "oversize", "Requests too large", 0 }, FIELD_U64, AT(data.oversize),
-	  NULL },
-	{ { "link_sends", "Sends to server", 0 }, FIELD_U64,
-	  AT(data.link_sends), NULL },
-	{ { "link_receives", "Receives from server", 0 }, FIELD_U64,
-	  AT(data.link_receives), NULL },
-	{ { "front_sends", "Sends to kernel", 0 }, FIELD_U64,
-	  AT(data.front_sends), NULL },
-	{ { "front_receives", "Receives from kernel", 0 }, FIELD_U64,
-	  AT(data.front_receives), NULL },
-	{ { "front_stalls", "Waits for a slot", 0 }, FIELD_U64,
-	  AT(data.front_stalls), NULL },
-	{ { "rx_exhausted", "Receives without buffer", 0 }, FIELD_U64,
-	  AT(data.rx_exhausted), NULL },
+	FIELD(NUMBER, slots, "slots", "Slots"),
+	FIELD(NUMBER, slots_reserve, "slots_reserve", "Reserve slots"),
+	FIELD(NUMBER, data.base_slots, "base_slots", "Base slots there"),
+	FIELD(SIZE, base_resident_bytes, "base_resident", "Memory of the base"),
+	FIELD(NUMBER, base_shrinks, "base_shrinks", "Base given back"),
+	FIELD(SIZE, slot_bytes, "slot_size", "Slot size"),
+	FIELD(NUMBER, data.slots_free_min, "slots_free_min",
+	      "Fewest slots free"),
+	FIELD(NUMBER, data.in_flight_max, "in_flight_max", "Most in flight"),
+	FIELD(NUMBER, data.states[REQUEST_FREE], "slots_free", "Slots free"),
+	FIELD(NUMBER, data.states[REQUEST_NEW], "requests_new", "Requests new"),
+	FIELD(NUMBER, data.states[REQUEST_PARKED], "requests_parked",
+	      "Requests parked"),
+	FIELD(NUMBER, data.states[REQUEST_SENDING], "requests_sending",
+	      "Requests sending"),
+	FIELD(NUMBER, data.states[REQUEST_WAITING], "requests_waiting",
+	      "Requests waiting"),
+	FIELD(NUMBER, data.states[REQUEST_RECEIVING], "requests_receiving",
+	      "Requests receiving"),
+	FIELD(NUMBER, data.states[REQUEST_DONE], "requests_done",
+	      "Requests done"),
+	FIELD(SIZE, pinned_bytes, "pinned", "Pinned region"),
+	FIELD(KBYTES, locked_kbytes, "locked", "Locked memory"),
+	FIELD(KBYTES, min_free_kbytes, "min_free", "vm.min_free_kbytes"),
+	FIELD(NUMBER, data_minor_faults, "data_minor_faults", "Minor faults"),
+	FIELD(NUMBER, data_major_faults, "data_major_faults", "Major faults"),
+	FIELD(NUMBER, data.stray_mallocs, "stray_mallocs", "Stray allocations"),
+	FIELD(NUMBER, data.low_episodes, "low_episodes", "Reserve opened"),
+	FIELD(NUMBER, data.wakeups, "wakeups", "Wake-ups"),
+	FIELD(NUMBER, data.parked_total, "parked", "Requests ever parked"),
+	FIELD(NUMBER, data.replayed_total, "replayed", "Requests replayed"),
+	FIELD(NUMBER, data.stale_replies, "stale_replies", "Stale replies"),
+	FIELD(NUMBER, data.oversize, "oversize", "Requests too large"),
+	FIELD(NUMBER, data.link_sends, "link_sends", "Sends to server"),
+	FIELD(NUMBER, data.link_receives, "link_receives",
+	      "Receives from server"),
+	FIELD(NUMBER, data.front_sends, "front_sends", "Sends to kernel"),
+	FIELD(NUMBER, data.front_receives, "front_receives",
+	      "Receives from kernel"),
+	FIELD(NUMBER, data.front_stalls, "front_stalls", "Waits for a slot"),
+	FIELD(NUMBER, data.rx_exhausted, "rx_exhausted",
+	      "Receives without buffer"),
 };
+
+static uint64_t number(const struct stats_page *page, const struct field *field)
+{
+	const void *at = (const char *)page + field->offset;
+
+	return field->bytes == sizeof(uint64_t) ? *(const uint64_t *)at :
+						  *(const uint32_t *)at;
+}
 
 static void put_field(struct table *table, const struct field *field,
 		      const struct stats_page *page)
 {
-	const void *at = (const char *)page + field->offset;
-
 	switch (field->kind) {
-	case FIELD_STRING:
-		table_string(table, at);
+	case STRING:
+		table_string(table, (const char *)page + field->offset);
 		break;
-	case FIELD_U32:
-		table_number(table, *(const uint32_t *)at);
+	case NUMBER:
+		table_number(table, number(page, field));
 		break;
-	case FIELD_U64:
-		table_number(table, *(const uint64_t *)at);
+	case SIZE:
+		table_size(table, number(page, field));
 		break;
-	case FIELD_SIZE32:
-		table_size(table, *(const uint32_t *)at);
+	case KBYTES:
+		table_size(table, number(page, field) * KIB);
 		break;
-	case FIELD_SIZE64:
-		table_size(table, *(const uint64_t *)at);
+	case TIME:
+		table_time(table, number(page, field));
 		break;
-	case FIELD_KBYTES64:
-		table_size(table, *(const uint64_t *)at * KIB);
+	case BOOL:
+		table_bool(table, number(page, field) != 0);
 		break;
-	case FIELD_TIME:
-		table_time(table, *(const uint64_t *)at);
-		break;
-	case FIELD_BOOL:
-		table_bool(table, *(const uint32_t *)at != 0);
-		break;
-	case FIELD_CALL:
+	case CALL:
 		field->put(table, page);
 		break;
 	}
 }
 
 static const struct field memory_fields[] = {
-	{ { "memory", "Memory", 0 }, FIELD_CALL, 0, put_memory },
-	{ { "memory_since", "Memory since", 0 }, FIELD_TIME, AT(memory_since),
-	  NULL },
-	{ { "tight_episodes", "Times tight", 0 }, FIELD_U64, AT(tight_episodes),
-	  NULL },
-	{ { "psi", "Kernel tells pressure", 0 }, FIELD_BOOL, AT(psi), NULL },
-	{ { "window", "Window", 0 }, FIELD_CALL, 0, put_window },
-	{ { "window_closings", "Times closed", 0 }, FIELD_U64,
-	  AT(data.window_closings), NULL },
-	{ { "window_tx", "Send window", 0 }, FIELD_SIZE64,
-	  AT(data.window_tx_bytes), NULL },
-	{ { "window_tx_guaranteed", "Send window, guaranteed", 0 },
-	  FIELD_SIZE64, AT(guaranteed_tx_bytes), NULL },
-	{ { "window_tx_open", "Send window, open", 0 }, FIELD_SIZE64,
-	  AT(open_tx_bytes), NULL },
-	{ { "window_rx", "Receive window", 0 }, FIELD_SIZE64,
-	  AT(data.window_rx_bytes), NULL },
-	{ { "window_rx_guaranteed", "Receive window, guaranteed", 0 },
-	  FIELD_SIZE64, AT(guaranteed_rx_bytes), NULL },
-	{ { "window_rx_open", "Receive window, open", 0 }, FIELD_SIZE64,
-	  AT(open_rx_bytes), NULL },
-	{ { "ordinary_deferred", "Messages deferred", 0 }, FIELD_U64,
-	  AT(ordinary_deferred), NULL },
+	FIELD_CALL(put_memory, "memory", "Memory"),
+	FIELD(TIME, memory_since, "memory_since", "Memory since"),
+	FIELD(NUMBER, tight_episodes, "tight_episodes", "Times tight"),
+	FIELD(BOOL, psi, "psi", "Kernel tells pressure"),
+	FIELD_CALL(put_window, "window", "Window"),
+	FIELD(NUMBER, data.window_closings, "window_closings", "Times closed"),
+	FIELD(SIZE, data.window_tx_bytes, "window_tx", "Send window"),
+	FIELD(SIZE, guaranteed_tx_bytes, "window_tx_guaranteed",
+	      "Send window, guaranteed"),
+	FIELD(SIZE, open_tx_bytes, "window_tx_open", "Send window, open"),
+	FIELD(SIZE, data.window_rx_bytes, "window_rx", "Receive window"),
+	FIELD(SIZE, guaranteed_rx_bytes, "window_rx_guaranteed",
+	      "Receive window, guaranteed"),
+	FIELD(SIZE, open_rx_bytes, "window_rx_open", "Receive window, open"),
+	FIELD(NUMBER, ordinary_deferred, "ordinary_deferred",
+	      "Messages deferred"),
 };
 
 #define FIELDS_MAX 40
