@@ -20,50 +20,38 @@
 
 /* ---- Requests ---- */
 
-/* "Request types" and "Command flags", one row for each command. */
+/*
+ * "Request types" and "Command flags", one row for each command.  Block status
+ * and resize follow: without a metadata context they are never valid.
+ */
 static const struct command {
-	const char *name;
 	uint16_t offered_by;	/* transmission flag; HAS_FLAGS: always */
 	uint16_t flags;		/* documented for it */
-	bool known;
 	bool ranged;		/* has offset and length, else both are 0 */
 	bool payload;		/* its length is limited by the max payload */
 	bool writes;
 } commands[] = {
 	[NBD_CMD_READ] = {
-		.name = "read", .known = true, .ranged = true, .payload = true,
-		.offered_by = NBD_FLAG_HAS_FLAGS, .flags = NBD_CMD_FLAG_DF,
+		.offered_by = NBD_FLAG_HAS_FLAGS, .ranged = true,
+		.payload = true, .flags = NBD_CMD_FLAG_DF,
 	},
 	[NBD_CMD_WRITE] = {
-		.name = "write", .known = true, .ranged = true, .payload = true,
-		.writes = true, .offered_by = NBD_FLAG_HAS_FLAGS,
-		.flags = NBD_CMD_FLAG_FUA,
+		.offered_by = NBD_FLAG_HAS_FLAGS, .ranged = true,
+		.payload = true, .writes = true, .flags = NBD_CMD_FLAG_FUA,
 	},
-	[NBD_CMD_DISC] = {
-		.name = "disconnect", .known = true,
-		.offered_by = NBD_FLAG_HAS_FLAGS,
-	},
-	[NBD_CMD_FLUSH] = {
-		.name = "flush", .known = true,
-		.offered_by = NBD_FLAG_SEND_FLUSH,
-	},
+	[NBD_CMD_DISC] = { .offered_by = NBD_FLAG_HAS_FLAGS },
+	[NBD_CMD_FLUSH] = { .offered_by = NBD_FLAG_SEND_FLUSH },
 	[NBD_CMD_TRIM] = {
-		.name = "trim", .known = true, .ranged = true, .writes = true,
-		.offered_by = NBD_FLAG_SEND_TRIM, .flags = NBD_CMD_FLAG_FUA,
+		.offered_by = NBD_FLAG_SEND_TRIM, .ranged = true,
+		.writes = true, .flags = NBD_CMD_FLAG_FUA,
 	},
-	[NBD_CMD_CACHE] = {
-		.name = "cache", .known = true, .ranged = true,
-		.offered_by = NBD_FLAG_SEND_CACHE,
-	},
+	[NBD_CMD_CACHE] = { .offered_by = NBD_FLAG_SEND_CACHE, .ranged = true },
 	[NBD_CMD_WRITE_ZEROES] = {
-		.name = "write-zeroes", .known = true, .ranged = true,
-		.writes = true, .offered_by = NBD_FLAG_SEND_WRITE_ZEROES,
+		.offered_by = NBD_FLAG_SEND_WRITE_ZEROES, .ranged = true,
+		.writes = true,
 		.flags = NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE |
 			 NBD_CMD_FLAG_FAST_ZERO,
 	},
-	/* We never select a metadata context, so these two are never valid. */
-	[NBD_CMD_BLOCK_STATUS] = { .name = "block-status" },
-	[NBD_CMD_RESIZE] = { .name = "resize" },
 };
 
 /* A command flag that is valid only with a transmission flag. */
@@ -124,7 +112,7 @@ int proto_check_request(const struct proto_request *r,
 	if (r->command >= COUNT(commands))
 		return -EOPNOTSUPP;
 	c = &commands[r->command];
-	if (!c->known || !(x->flags & c->offered_by))
+	if (!(x->flags & c->offered_by))
 		return -EOPNOTSUPP;
 	if (r->flags & ~proto_allowed_flags(r->command, x))
 		return -EINVAL;
@@ -161,26 +149,22 @@ static const struct chunk_rule {
 	bool payload;		/* the limit is the max payload on top of it */
 	uint32_t min_bytes;
 	uint32_t max_bytes;
-	const char *name;
 } chunk_rules[] = {
-	{ NBD_REPLY_TYPE_NONE, true, false, 0, 0, "NONE" },
+	{ NBD_REPLY_TYPE_NONE, true, false, 0, 0 },
 	{ NBD_REPLY_TYPE_OFFSET_DATA, false, true,
 	  NBD_CHUNK_OFFSET_DATA_MIN_LENGTH,
-	  sizeof(struct nbd_chunk_offset_data), "OFFSET_DATA" },
+	  sizeof(struct nbd_chunk_offset_data) },
 	{ NBD_REPLY_TYPE_OFFSET_HOLE, false, false,
-	  NBD_CHUNK_OFFSET_HOLE_LENGTH, NBD_CHUNK_OFFSET_HOLE_LENGTH,
-	  "OFFSET_HOLE" },
+	  NBD_CHUNK_OFFSET_HOLE_LENGTH, NBD_CHUNK_OFFSET_HOLE_LENGTH },
 	{ NBD_REPLY_TYPE_ERROR, false, false, NBD_CHUNK_ERROR_MIN_LENGTH,
-	  PROTO_ERROR_CHUNK_MAX, "ERROR" },
+	  PROTO_ERROR_CHUNK_MAX },
 	{ NBD_REPLY_TYPE_ERROR_OFFSET, false, false,
-	  NBD_CHUNK_ERROR_OFFSET_MIN_LENGTH, PROTO_ERROR_CHUNK_MAX,
-	  "ERROR_OFFSET" },
+	  NBD_CHUNK_ERROR_OFFSET_MIN_LENGTH, PROTO_ERROR_CHUNK_MAX },
 };
 
 /* All error types begin alike, so one that we do not know can be read. */
 static const struct chunk_rule unknown_error = {
 	0, false, false, NBD_CHUNK_ERROR_MIN_LENGTH, PROTO_ERROR_CHUNK_MAX,
-	"unknown error",
 };
 
 int proto_get_reply(struct proto_reply *ret, const void *src, size_t len)
@@ -440,28 +424,27 @@ int proto_check_flags(uint16_t *ret_flags, uint16_t flags, bool structured)
 static const struct {
 	uint32_t error;
 	int errnum;
-	const char *name;
 } errors[] = {
-	{ NBD_SUCCESS, 0, "success" },
-	{ NBD_EPERM, EPERM, "EPERM" },
-	{ NBD_EIO, EIO, "EIO" },
-	{ NBD_ENOMEM, ENOMEM, "ENOMEM" },
-	{ NBD_EINVAL, EINVAL, "EINVAL" },
-	{ NBD_ENOSPC, ENOSPC, "ENOSPC" },
-	{ NBD_EOVERFLOW, EOVERFLOW, "EOVERFLOW" },
-	{ NBD_ENOTSUP, EOPNOTSUPP, "ENOTSUP" },
-	{ NBD_ESHUTDOWN, ESHUTDOWN, "ESHUTDOWN" },
+	{ NBD_SUCCESS, 0 },
+	{ NBD_EPERM, EPERM },
+	{ NBD_EIO, EIO },
+	{ NBD_ENOMEM, ENOMEM },
+	{ NBD_EINVAL, EINVAL },
+	{ NBD_ENOSPC, ENOSPC },
+	{ NBD_EOVERFLOW, EOVERFLOW },
+	{ NBD_ENOTSUP, EOPNOTSUPP },
+	{ NBD_ESHUTDOWN, ESHUTDOWN },
 	/* Only made, never read: what the text maps, and what means the same */
-	{ NBD_ENOSPC, EDQUOT, NULL },
-	{ NBD_ENOSPC, EFBIG, NULL },
-	{ NBD_EPERM, EROFS, NULL },
-	{ NBD_EPERM, EACCES, NULL },
-	{ NBD_EIO, ETIMEDOUT, NULL },
-	{ NBD_EIO, ECONNRESET, NULL },
-	{ NBD_EIO, ENOTCONN, NULL },
-	{ NBD_EIO, EPIPE, NULL },
-	{ NBD_EIO, EPROTO, NULL },
-	{ NBD_EIO, ENOLINK, NULL },
+	{ NBD_ENOSPC, EDQUOT },
+	{ NBD_ENOSPC, EFBIG },
+	{ NBD_EPERM, EROFS },
+	{ NBD_EPERM, EACCES },
+	{ NBD_EIO, ETIMEDOUT },
+	{ NBD_EIO, ECONNRESET },
+	{ NBD_EIO, ENOTCONN },
+	{ NBD_EIO, EPIPE },
+	{ NBD_EIO, EPROTO },
+	{ NBD_EIO, ENOLINK },
 };
 
 int proto_error_to_errno(uint32_t error)
@@ -528,11 +511,6 @@ static const char *name_of(const struct name *names, size_t count,
 	return "unknown";
 }
 
-const char *proto_command_name(uint16_t command)
-{
-	return command < COUNT(commands) ? commands[command].name : "unknown";
-}
-
 const char *proto_option_name(uint32_t option)
 {
 	return name_of(option_names, COUNT(option_names), option);
@@ -541,19 +519,4 @@ const char *proto_option_name(uint32_t option)
 const char *proto_rep_name(uint32_t type)
 {
 	return name_of(rep_names, COUNT(rep_names), type);
-}
-
-const char *proto_chunk_name(uint16_t type)
-{
-	const struct chunk_rule *rule = chunk_rule(type);
-
-	return rule != NULL ? rule->name : "unknown";
-}
-
-const char *proto_error_name(uint32_t error)
-{
-	for (size_t i = 0; i < COUNT(errors); i++)
-		if (errors[i].error == error)
-			return errors[i].name;
-	return "unknown";
 }

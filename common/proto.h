@@ -182,10 +182,7 @@ uint32_t proto_errno_to_error(int error);
 
 /* ---- Names for messages; "unknown" for numbers that have none ---- */
 
-const char *proto_command_name(uint16_t command);	/* "read" */
 const char *proto_option_name(uint32_t option);		/* "GO" */
 const char *proto_rep_name(uint32_t type);		/* "ERR_POLICY" */
-const char *proto_chunk_name(uint16_t type);		/* "OFFSET_DATA" */
-const char *proto_error_name(uint32_t error);		/* "EIO" */
 
 #endif

@@ -250,15 +250,14 @@ uint64_t rig_expect(uint16_t command, uint64_t offset, uint32_t length)
 	static struct rig_request got;
 
 	if (!rig_next(&got))
-		fail_msg("no request has come, but %s at %llu was due",
-			 proto_command_name(command),
-			 (unsigned long long)offset);
+		fail_msg("no request has come, but command %u at %llu was due",
+			 command, (unsigned long long)offset);
 	if (got.head.command != command || got.head.offset_bytes != offset ||
 	    got.head.length_bytes != length)
-		fail_msg("%s [%llu, +%u) has come, %s [%llu, +%u) was due",
-			 proto_command_name(got.head.command),
+		fail_msg("command %u [%llu, +%u) has come, %u [%llu, +%u) was due",
+			 got.head.command,
 			 (unsigned long long)got.head.offset_bytes,
-			 got.head.length_bytes, proto_command_name(command),
+			 got.head.length_bytes, command,
 			 (unsigned long long)offset, length);
 	return got.head.cookie;
 }
