@@ -33,14 +33,13 @@ const char *blockdev_sys_root = "/sys";
 const char *blockdev_dev_root = "/dev";
 const char *blockdev_modprobe = "/sbin/modprobe";
 
-static void pause_ms(int ms)
+/* Lets a little time pass; false once the deadline is over. */
+static bool wait_until(uint64_t deadline_ns)
 {
-	poll(NULL, 0, ms);
-}
-
-static bool passed(uint64_t deadline_ns)
-{
-	return clock_now_ns() >= deadline_ns;
+	if (clock_now_ns() >= deadline_ns)
+		return false;
+	poll(NULL, 0, POLL_MS);
+	return true;
 }
 
 static bool module_there(const char *module)
@@ -73,15 +72,11 @@ static int run_modprobe(const char *module)
 	posix_spawn_file_actions_destroy(&silent);
 	if (rc)
 		return -rc;
-	for (;;) {
-		done = waitpid(pid, &status, WNOHANG);
-		if (done == pid)
-			break;
+	while ((done = waitpid(pid, &status, WNOHANG)) != pid) {
 		if (done < 0 && errno != EINTR)
 			return -errno;
-		if (passed(deadline))
+		if (!wait_until(deadline))
 			return -ETIMEDOUT;
-		pause_ms(POLL_MS);
 	}
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
@@ -164,22 +159,27 @@ static bool parse_name(const char *text, struct blockdev *ret)
 	return false;
 }
 
+/* "/dev/nbd12" */
+static bool parse_node(const char *path, struct blockdev *ret)
+{
+	size_t length = strlen(blockdev_dev_root);
+
+	return !strncmp(path, blockdev_dev_root, length) &&
+	       path[length] == '/' && parse_name(path + length + 1, ret);
+}
+
 int blockdev_parse(const char *text, struct blockdev *ret, struct err *err)
 {
 	char shown[128], path[4096];
-	size_t length = strlen(blockdev_dev_root);
 
 	/* A number alone is an index, but /dev/3 is not a device. */
 	if (!strchr(text, '/') &&
 	    (parse_name(text, ret) || parse_number(text, FRONT_NBD, ret)))
 		return 0;
-	if (!strncmp(text, blockdev_dev_root, length) &&
-	    text[length] == '/' && parse_name(text + length + 1, ret))
-		return 0;
-	/* A link such as /dev/disk/by-id/…, or a spelling with dots in it. */
-	if (strchr(text, '/') && realpath(text, path) &&
-	    !strncmp(path, blockdev_dev_root, length) &&
-	    path[length] == '/' && parse_name(path + length + 1, ret))
+	/* Or a link such as /dev/disk/by-id/…, or a spelling with dots in it. */
+	if (strchr(text, '/') &&
+	    (parse_node(text, ret) ||
+	     (realpath(text, path) && parse_node(path, ret))))
 		return 0;
 	text_escape_str(shown, sizeof(shown), text);
 	return err_set(err, X_USAGE, EINVAL,
@@ -252,18 +252,20 @@ static int limit_requests(const char *name, uint32_t slot_bytes,
 	if (blockdev_read_number(name, "queue/max_sectors_kb", &got))
 		return rc ? rc : -EIO;
 	*ret_kbytes = got;
-	if (got > slot_bytes / KIB)
-		return rc ? rc : -EIO;
-	return 0;
+	return got <= slot_bytes / KIB ? 0 : rc ? rc : -EIO;
 }
 
 static int limit_failed(const char *name, uint32_t slot_bytes, int rc,
 			struct err *err)
 {
-	return err_set(err, rc == -EACCES ? X_PERMISSION : X_FAILURE, -rc,
-		       "cannot set the largest request of /dev/%s to %u "
-		       "KiB: %s; choose another --slot-size",
-		       name, slot_bytes / KIB, strerror(-rc));
+	static const struct err_hint hints[] = {
+		{ EACCES, X_PERMISSION, "run as root" },
+		{ 0, X_FAILURE, "choose another --slot-size" },
+	};
+
+	return err_explain(err, hints, -rc,
+			   "cannot set the largest request of /dev/%s to %u KiB",
+			   name, slot_bytes / KIB);
 }
 
 int blockdev_limit(const char *name, uint32_t slot_bytes, struct err *err)
@@ -427,16 +429,13 @@ int blockdev_wait_ready(const char *name, uint64_t size_bytes,
 	uint64_t size = 0;
 	bool node;
 
-	for (;;) {
+	do {
 		node = node_ready(name);
 		/* The kernel cuts a size down to whole sectors. */
 		if (node && !blockdev_size(name, &size) &&
 		    size == size_bytes / 512 * 512)
 			return 0;
-		if (passed(deadline))
-			break;
-		pause_ms(POLL_MS);
-	}
+	} while (wait_until(deadline));
 	if (!node)
 		return err_set(err, X_FAILURE, ETIMEDOUT,
 			       "no %s/%s appeared; is udev or devtmpfs "
