@@ -3,42 +3,12 @@
  * Tests of the negotiation with servers that break the protocol or mean harm:
  * each is left with a message, in bounded memory, and never trips a check.
  */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "common/bytes.h"
-#include "tests/script.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define SIZE 1048576u
-#define FLAGS (NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH)
-#define FIXED (NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)
-
-static struct script s;
-static struct handshake hs;
-static struct said said;
-
-static const struct handshake_params go = { .goal = HANDSHAKE_GO,
-					    .export_name = "disk" };
-static const struct handshake_params info = { .goal = HANDSHAKE_INFO };
-static const struct handshake_params list = { .goal = HANDSHAKE_LIST };
-
-static void assert_failed(int exit_code, int error, const char *mentions)
-{
-	script_assert_failed(&hs, exit_code, error, mentions);
-}
+#include "tests/script_case.h"
 
 static void fails(const struct handshake_params *params, int exit_code,
 		  int error, const char *mentions)
 {
-	script_play(&s, params, &hs, &said);
+	play(params);
 	assert_failed(exit_code, error, mentions);
 }
 
@@ -51,11 +21,6 @@ static void breaks(const struct handshake_params *params, const char *mentions)
 	assert_false(said.disc);
 }
 
-static void start(void)
-{
-	script_hello_structured(&s, NBD_REP_ACK);
-}
-
 static void start_list(void)
 {
 	script_hello(&s);
@@ -64,11 +29,6 @@ static void start_list(void)
 static void end(void)
 {
 	script_turn(&s);
-}
-
-static void answer(uint32_t option, uint32_t type)
-{
-	script_answer(&s, option, type);
 }
 
 /* ---- The greeting ---- */
@@ -109,7 +69,7 @@ static void wrong_reply_magic(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < 8; i++) {
-		start();
+		start(NBD_REP_ACK);
 		s.bytes[s.used - 20 + i] ^= 0x40;
 		breaks(&go, "magic");
 	}
@@ -118,7 +78,7 @@ static void wrong_reply_magic(void **state)
 static void wrong_option_echo(void **state)
 {
 	(void)state;
-	start();
+	start(NBD_REP_ACK);
 	answer(NBD_OPT_LIST, NBD_REP_ACK);
 	breaks(&go, "answers option 3 (LIST), asked was GO");
 
@@ -147,7 +107,7 @@ static void strange_reply_types(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		start();
+		start(NBD_REP_ACK);
 		answer(cases[i].option, cases[i].type);
 		breaks(cases[i].params, "reply type");
 	}
@@ -178,7 +138,7 @@ static void lengths_without_bounds(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(lengths); i++) {
 		for (size_t t = 0; t < COUNT(types); t++) {
-			start();
+			start(NBD_REP_ACK);
 			script_reply_head(&s, NBD_OPT_GO, types[t], lengths[i]);
 			end();
 			breaks(&go, "bytes long");
@@ -190,7 +150,7 @@ static void lengths_without_bounds(void **state)
 		breaks(&list, "bytes long");
 	}
 	/* ACK carries no data, to any option */
-	start();
+	start(NBD_REP_ACK);
 	script_reply(&s, NBD_OPT_GO, NBD_REP_ACK, "x", 1);
 	end();
 	breaks(&go, "1 bytes long");
@@ -208,14 +168,14 @@ static void hostile_text_of_errors(void **state)
 	static char long_text[HANDSHAKE_REPLY_MAX];
 
 	(void)state;
-	start();
+	start(NBD_REP_ACK);
 	script_reply(&s, NBD_OPT_GO, NBD_REP_ERR_POLICY, text, sizeof(text));
 	end();
 	answer(NBD_OPT_ABORT, NBD_REP_ACK);
 	fails(&go, X_REFUSED, EACCES,
 	      "\\x1b[2J\\x00\\x0a\\xff\\xe2\\x80\\xae%s%n");
 	memset(long_text, '\033', sizeof(long_text));
-	start();
+	start(NBD_REP_ACK);
 	script_reply(&s, NBD_OPT_GO, NBD_REP_ERR_POLICY, long_text,
 		     sizeof(long_text));
 	end();
@@ -244,7 +204,7 @@ static void infos_of_wrong_lengths(void **state)
 				continue;
 			memcpy(b, zeroes, sizeof(b));
 			b[1] = (uint8_t)types[t];
-			start();
+			start(NBD_REP_ACK);
 			script_reply(&s, NBD_OPT_GO, NBD_REP_INFO, b, len);
 			end();
 			breaks(&go, len < 2 ? "without a type"
@@ -256,7 +216,7 @@ static void infos_of_wrong_lengths(void **state)
 static void infos_without_end(void **state)
 {
 	(void)state;
-	start();
+	start(NBD_REP_ACK);
 	for (unsigned int i = 0; i < HANDSHAKE_INFOS_MAX; i++)
 		script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS);
 	script_turn(&s);
@@ -272,10 +232,10 @@ static void infos_without_end(void **state)
 static void ack_without_export(void **state)
 {
 	(void)state;
-	start();
+	start(NBD_REP_ACK);
 	answer(NBD_OPT_GO, NBD_REP_ACK);
 	breaks(&go, "without saying how large");
-	start();
+	start(NBD_REP_ACK);
 	script_info_sizes(&s, NBD_OPT_INFO, 1, 4096, 65536);
 	answer(NBD_OPT_INFO, NBD_REP_ACK);
 	breaks(&info, "without saying how large");
@@ -284,17 +244,17 @@ static void ack_without_export(void **state)
 static void infos_that_contradict(void **state)
 {
 	(void)state;
-	start();
+	start(NBD_REP_ACK);
 	script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS);
 	script_info_export(&s, NBD_OPT_GO, SIZE + 512, FLAGS);
 	answer(NBD_OPT_GO, NBD_REP_ACK);
 	breaks(&go, "contradict");
-	start();
+	start(NBD_REP_ACK);
 	script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS);
 	script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS | NBD_FLAG_READ_ONLY);
 	answer(NBD_OPT_GO, NBD_REP_ACK);
 	breaks(&go, "contradict");
-	start();
+	start(NBD_REP_ACK);
 	script_info_sizes(&s, NBD_OPT_GO, 1, 4096, 65536);
 	script_info_sizes(&s, NBD_OPT_GO, 512, 4096, 65536);
 	answer(NBD_OPT_GO, NBD_REP_ACK);
@@ -308,13 +268,13 @@ static void impossible_sizes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++) {
-		start();
+		start(NBD_REP_ACK);
 		script_info_export(&s, NBD_OPT_GO, sizes[i], FLAGS);
 		answer(NBD_OPT_GO, NBD_REP_ACK);
 		fails(&go, X_REFUSED, EOVERFLOW, "more than any file");
 		assert_true(said.disc);
 
-		start();
+		start(NBD_REP_ACK);
 		script_info_export(&s, NBD_OPT_INFO, sizes[i], FLAGS);
 		answer(NBD_OPT_INFO, NBD_REP_ACK);
 		answer(NBD_OPT_ABORT, NBD_REP_ACK);
@@ -327,7 +287,7 @@ static void impossible_sizes(void **state)
 		fails(&go, X_REFUSED, EOVERFLOW, "more than any file");
 		assert_true(said.disc);
 	}
-	start();
+	start(NBD_REP_ACK);
 	script_info_export(&s, NBD_OPT_GO, INT64_MAX, FLAGS);
 	answer(NBD_OPT_GO, NBD_REP_ACK);
 	script_play(&s, &go, &hs, &said);
@@ -345,7 +305,7 @@ static void impossible_block_sizes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++) {
-		start();
+		start(NBD_REP_ACK);
 		script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS);
 		script_info_sizes(&s, NBD_OPT_GO, sizes[i][0], sizes[i][1],
 				  sizes[i][2]);
@@ -358,7 +318,7 @@ static void impossible_block_sizes(void **state)
 static void flags_without_has_flags(void **state)
 {
 	(void)state;
-	start();
+	start(NBD_REP_ACK);
 	script_info_export(&s, NBD_OPT_GO, SIZE, 0);
 	answer(NBD_OPT_GO, NBD_REP_ACK);
 	breaks(&go, "HAS_FLAGS");
@@ -377,18 +337,18 @@ static void strings_that_are_none(void **state)
 	(void)state;
 	memset(text, 'x', sizeof(text));
 	for (size_t t = 0; t < 2; t++) {
-		start();
+		start(NBD_REP_ACK);
 		script_info_string(&s, NBD_OPT_GO, types[t], "a\0b", 3);
 		end();
 		breaks(&go, "NUL");
-		start();
+		start(NBD_REP_ACK);
 		script_info_string(&s, NBD_OPT_GO, types[t], text,
 				   NBD_STRING_MAX + 1);
 		end();
 		script_play_whole(&s, &go, &hs, &said);
 		assert_failed(X_REFUSED, EPROTO, "too long");
 		/* the longest is kept whole */
-		start();
+		start(NBD_REP_ACK);
 		script_info_string(&s, NBD_OPT_GO, types[t], text,
 				   NBD_STRING_MAX);
 		script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS);
@@ -480,7 +440,7 @@ static void bytes_after_the_end(void **state)
 	static const uint8_t zeroes[124];
 
 	(void)state;
-	start();
+	start(NBD_REP_ACK);
 	script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS);
 	script_reply(&s, NBD_OPT_GO, NBD_REP_ACK, NULL, 0);
 	script_put(&s, zeroes, sizeof(zeroes));
@@ -493,7 +453,7 @@ static void bytes_after_the_end(void **state)
 	breaks(&go, "data follow the end");
 
 	/* in a segment of its own */
-	start();
+	start(NBD_REP_ACK);
 	script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS);
 	answer(NBD_OPT_GO, NBD_REP_ACK);
 	script_play_whole(&s, &go, &hs, &said);
@@ -507,7 +467,7 @@ static void bytes_after_the_end(void **state)
 static void closed_after_the_end(void **state)
 {
 	(void)state;
-	start();
+	start(NBD_REP_ACK);
 	script_info_export(&s, NBD_OPT_GO, SIZE, FLAGS);
 	answer(NBD_OPT_GO, NBD_REP_ACK);
 	s.then = SCRIPT_THEN_CLOSE;
@@ -633,7 +593,7 @@ static void leaving_cannot_fail(void **state)
 {
 	(void)state;
 	for (int way = 0; way < 3; way++) {
-		start();
+		start(NBD_REP_ACK);
 		script_info_export(&s, NBD_OPT_GO, 0, FLAGS);
 		answer(NBD_OPT_GO, NBD_REP_ACK);
 		handshake_init(&hs, &go, NULL);
