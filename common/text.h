@@ -33,7 +33,7 @@ size_t text_escape_str(char *dst, size_t n, const char *src);
  */
 size_t text_character(uint32_t *ret_c, const void *bytes, size_t len);
 
-/* Control characters and others that do not print, or that move others about. */
+/* Control characters, and others that do not print or move others about. */
 bool text_is_hidden(uint32_t c);
 
 /* True if `len` bytes are a string as NBD wants it: UTF-8 without NUL. */

@@ -3,6 +3,16 @@
 #include "include/nbd-wire.h"
 #include "nbd-client/cmd.h"
 
+const struct option_spec cmd_table_options[] = {
+	CMD_TABLE_OPTIONS(0),
+	CMD_OPTIONS_END
+};
+
+const struct option_spec cmd_output_options[] = {
+	CMD_OUTPUT_OPTIONS(0),
+	CMD_OPTIONS_END
+};
+
 void cmd_flag_names(uint32_t flags, const char *ret_names[CMD_FLAG_NAMES])
 {
 	/* HAS_FLAGS is always set and READ_ONLY has a line of its own. */

@@ -23,23 +23,29 @@ extern const struct command cmd_info;
 #define CMD_FLAG_NAMES 17u
 void cmd_flag_names(uint32_t flags, const char *ret_names[CMD_FLAG_NAMES]);
 
-/* Rows of an option table for a command that prints one. */
-#define CMD_OUTPUT_OPTIONS(type, member)                                       \
+/* Rows of an option table; `at`: where its struct has output_options. */
+#define CMD_TABLE_OPTIONS(at)                                                  \
 	{ .name = "json",                                                      \
 	  .letter = 'J',                                                       \
 	  .kind = OPTION_FLAG,                                                 \
-	  .offset = offsetof(type, member.json),                               \
+	  .offset = (at) + offsetof(struct output_options, json),              \
 	  .help = "output for programs" },                                     \
 	{ .name = "no-headings",                                               \
 	  .letter = 'n',                                                       \
 	  .kind = OPTION_FLAG,                                                 \
-	  .offset = offsetof(type, member.no_headings),                        \
-	  .help = "no headings above columns" },                               \
+	  .offset = (at) + offsetof(struct output_options, no_headings),       \
+	  .help = "no headings above columns" }
+#define CMD_OUTPUT_OPTIONS(at)                                                 \
+	CMD_TABLE_OPTIONS(at),                                                 \
 	{ .name = "bytes",                                                     \
 	  .letter = 'b',                                                       \
 	  .kind = OPTION_FLAG,                                                 \
-	  .offset = offsetof(type, member.bytes),                              \
+	  .offset = (at) + offsetof(struct output_options, bytes),             \
 	  .help = "sizes as numbers of bytes" }
+
+/* For a command whose line is a struct output_options and no more. */
+extern const struct option_spec cmd_table_options[];
+extern const struct option_spec cmd_output_options[]; /* of one with sizes */
 
 #define CMD_OPTIONS_END { .name = NULL }
 

@@ -161,7 +161,7 @@ static const struct option_spec bench_options[] = {
 	  .max = CMD_HANDSHAKE_S_MAX,
 	  .scale = 1000,
 	  .help = "for each step of the handshake (default 10)" },
-	CMD_OUTPUT_OPTIONS(struct bench_line, output),
+	CMD_OUTPUT_OPTIONS(offsetof(struct bench_line, output)),
 	CMD_OPTIONS_END
 };
 

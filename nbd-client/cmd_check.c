@@ -8,19 +8,6 @@
 #include "nbd-client/check_host.h"
 #include "nbd-client/cmd.h"
 
-struct check_line {
-	struct output_options output;
-};
-
-#define FIELD(member) .offset = offsetof(struct check_line, member)
-static const struct option_spec check_options[] = {
-	{ .name = "json", .letter = 'J', .kind = OPTION_FLAG,
-	  FIELD(output.json), .help = "output for programs" },
-	{ .name = "no-headings", .letter = 'n', .kind = OPTION_FLAG,
-	  FIELD(output.no_headings), .help = "no headings above columns" },
-	CMD_OPTIONS_END
-};
-
 static const struct table_column columns[] = {
 	{ "name", "CHECK", false },
 	{ "state", "STATE", false },
@@ -32,16 +19,16 @@ static int run(int argc, char **argv, struct err *err)
 {
 	const struct check_host_item *item;
 	uint32_t count = 0, failed = 0;
-	struct check_line line = { 0 };
+	struct output_options options = { 0 };
 	struct words words;
 	struct table *table;
 	struct output out;
 	int rc;
 
-	rc = options_parse(&cmd_check, argc, argv, &line, 0, 0, &words, err);
+	rc = options_parse(&cmd_check, argc, argv, &options, 0, 0, &words, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
-	output_begin(&out, stdout, &line.output);
+	output_begin(&out, stdout, &options);
 	table = table_new(&out, columns, sizeof(columns) / sizeof(columns[0]));
 	for (item = check_host_items; item->name; item++) {
 		struct check_host_result result = { 0 };
@@ -70,6 +57,6 @@ const struct command cmd_check = {
 	.summary = "Tells whether this host is ready for swap.",
 	.details =
 		"The exit status is 1 if a check fails; warnings do not count.",
-	.options = check_options,
+	.options = cmd_table_options,
 	.run = run,
 };

@@ -29,13 +29,13 @@ struct server_line {
 	  .help = "for each step of the handshake (default 10)" }
 
 static const struct option_spec exports_options[] = {
-	CMD_OUTPUT_OPTIONS(struct server_line, output),
+	CMD_OUTPUT_OPTIONS(offsetof(struct server_line, output)),
 	TIMEOUT_OPTION,
 	CMD_OPTIONS_END
 };
 
 static const struct option_spec info_options[] = {
-	CMD_OUTPUT_OPTIONS(struct server_line, output),
+	CMD_OUTPUT_OPTIONS(offsetof(struct server_line, output)),
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
 	  .offset = offsetof(struct server_line, export_name),
 	  .help = "name of the export, if it is not in the URI" },

@@ -4,21 +4,11 @@
  * pages only, so it works whatever the daemons are doing. Command line.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "common/clock.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/swap.h"
-
-struct list_line {
-	struct output_options output;
-};
-
-static const struct option_spec list_options[] = {
-	CMD_OUTPUT_OPTIONS(struct list_line, output),
-	CMD_OPTIONS_END
-};
 
 static const struct table_column columns[] = {
 	{ "device", "DEVICE", false },
@@ -67,16 +57,16 @@ static void on_page(const char *name, const struct stats_page *page, void *arg)
 
 static int run(int argc, char **argv, struct err *err)
 {
-	struct list_line line = { 0 };
+	struct output_options options = { 0 };
 	struct words words;
 	struct output out;
 	struct table *table;
 	int rc, unreadable;
 
-	rc = options_parse(&cmd_list, argc, argv, &line, 0, 0, &words, err);
+	rc = options_parse(&cmd_list, argc, argv, &options, 0, 0, &words, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
-	output_begin(&out, stdout, &line.output);
+	output_begin(&out, stdout, &options);
 	table = table_new(&out, columns, sizeof(columns) / sizeof(columns[0]));
 	unreadable = stats_each(on_page, table);
 	table_print(table, "devices", TABLE_ROWS);
@@ -84,9 +74,8 @@ static int run(int argc, char **argv, struct err *err)
 	if (rc || !unreadable)
 		return rc;
 	if (unreadable < 0)
-		return err_set(err, X_FAILURE, -unreadable,
-			       "cannot read %s: %s", stats_run_dir,
-			       strerror(-unreadable));
+		return err_explain(err, NULL, -unreadable, "cannot read %s",
+				   stats_run_dir);
 	return err_set(err, X_FAILURE, EBADMSG,
 		       "%d status files in %s are damaged or of another "
 		       "version of nbd-client", unreadable, stats_run_dir);
@@ -96,6 +85,6 @@ const struct command cmd_list = {
 	.name = "list",
 	.words = "",
 	.summary = "Lists the attached devices.",
-	.options = list_options,
+	.options = cmd_output_options,
 	.run = run,
 };

@@ -19,19 +19,6 @@
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
 
-struct recover_line {
-	struct output_options output;
-};
-
-#define FIELD(member) .offset = offsetof(struct recover_line, member)
-static const struct option_spec recover_options[] = {
-	{ .name = "json", .letter = 'J', .kind = OPTION_FLAG,
-	  FIELD(output.json), .help = "output for programs" },
-	{ .name = "no-headings", .letter = 'n', .kind = OPTION_FLAG,
-	  FIELD(output.no_headings), .help = "no headings above columns" },
-	CMD_OPTIONS_END
-};
-
 static const struct table_column columns[] = {
 	{ "subject", "WHAT", false },
 	{ "action", "DONE", false },
@@ -124,23 +111,24 @@ static int recover(struct recovery *r, struct err *err)
 
 static int run(int argc, char **argv, struct err *err)
 {
-	struct recover_line line = { 0 };
+	struct output_options options = { 0 };
 	struct recovery r = { 0 };
 	struct words words;
 	struct output out;
 	int rc, output_rc;
 
-	rc = options_parse(&cmd_recover, argc, argv, &line, 0, 0, &words, err);
+	rc = options_parse(&cmd_recover, argc, argv, &options, 0, 0, &words,
+			   err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
 	if (geteuid() != 0)
 		return err_set(err, X_PERMISSION, EPERM,
 			       "only root may recover; run as root");
-	output_begin(&out, stdout, &line.output);
+	output_begin(&out, stdout, &options);
 	r.table = table_new(&out, columns,
 			    sizeof(columns) / sizeof(columns[0]));
 	rc = recover(&r, err);
-	if (r.lines || line.output.json)
+	if (r.lines || options.json)
 		table_print(r.table, "recovered", TABLE_ROWS);
 	else
 		table_free(r.table);
@@ -155,6 +143,6 @@ const struct command cmd_recover = {
 	.details = "Takes back what they had of the kernel's reserve, restores "
 		   "sysctls with the\nlast one, removes their files and "
 		   "cgroups. Living ones are left alone.",
-	.options = recover_options,
+	.options = cmd_table_options,
 	.run = run,
 };

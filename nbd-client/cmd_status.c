@@ -14,15 +14,6 @@
 #include "nbd-client/cmd.h"
 #include "nbd-client/stats.h"
 
-struct status_line {
-	struct output_options output;
-};
-
-static const struct option_spec status_options[] = {
-	CMD_OUTPUT_OPTIONS(struct status_line, output),
-	CMD_OPTIONS_END
-};
-
 /* A value of the page, shown in one of these ways. */
 enum field_kind {
 	STRING,
@@ -397,14 +388,15 @@ static void print_operations(struct output *out, const struct stats_page *page)
 
 static int run(int argc, char **argv, struct err *err)
 {
-	struct status_line line = { 0 };
+	struct output_options options = { 0 };
 	const struct stats_page *page;
 	struct blockdev device;
 	struct words words;
 	struct output out;
 	int rc;
 
-	rc = options_parse(&cmd_status, argc, argv, &line, 1, 1, &words, err);
+	rc = options_parse(&cmd_status, argc, argv, &options, 1, 1, &words,
+			   err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
 	rc = blockdev_parse(words.word[0], &device, err);
@@ -413,7 +405,7 @@ static int run(int argc, char **argv, struct err *err)
 	rc = stats_open(device.name, &page, err);
 	if (rc)
 		return rc;
-	output_begin(&out, stdout, &line.output);
+	output_begin(&out, stdout, &options);
 	print_fields(&out, "device", device_fields, COUNT(device_fields), page);
 	print_guarantees(&out, page);
 	print_operations(&out, page);
@@ -435,6 +427,6 @@ const struct command cmd_status = {
 	.name = "status",
 	.words = "DEV",
 	.summary = "Shows guarantees, counters, health.",
-	.options = status_options,
+	.options = cmd_output_options,
 	.run = run,
 };

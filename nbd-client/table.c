@@ -267,8 +267,7 @@ int output_end(struct output *out, struct err *err)
 		fail(out, errno ? errno : EIO);
 	if (!out->error)
 		return 0;
-	return err_set(err, X_FAILURE, out->error, "cannot write the output: %s",
-		       strerror(out->error));
+	return err_explain(err, NULL, out->error, "cannot write the output");
 }
 
 /* Columns on a terminal; combining and wide characters are not known here. */
