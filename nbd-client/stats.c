@@ -117,7 +117,7 @@ int stats_create(const char *name, struct stats_page **ret_page,
 	page_path(name, "", path, sizeof(path));
 	page_path(name, ".new", temp, sizeof(temp));
 	rc = make_page(temp, &page);
-	if (rc)
+	if (!page)
 		return create_failed(temp, -rc, err);
 	fill_in(page, name);
 	if (rename(temp, path)) {
