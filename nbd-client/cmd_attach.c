@@ -94,6 +94,7 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.min_free_kbytes), .min = 1024, .max = INT32_MAX,
 	  .help = "raise vm.min_free_kbytes to this instead of what\n"
 		  "the device needs" },
+	CMD_TLS_OPTIONS(struct attach_line, options.tls),
 	CMD_OPTIONS_END
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
@@ -140,6 +141,8 @@ static int take_words(const struct words *words, struct attach_options *options,
 /* What a single option's range cannot say. */
 static int check(struct attach_options *options, struct err *err)
 {
+	enum handshake_tls mode;
+
 	if (options->block_bytes & (options->block_bytes - 1))
 		return err_set(err, X_USAGE, EINVAL,
 			       "--block-size must be 512, 1024, 2048 or 4096");
@@ -156,7 +159,7 @@ static int check(struct attach_options *options, struct err *err)
 			       "export; leave it out or add --swapon");
 	if (options->swapon && options->swap == SWAP_NO)
 		options->swap = SWAP_YES;
-	return 0;
+	return tls_decide(&options->tls, &options->addr, &mode, err);
 }
 
 /* Without stdio: in the foreground the memory is sealed by now. */
@@ -199,6 +202,7 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	const struct attach_options *o = &line->options;
 	const struct socket_memory plain = { 0 };
 	static struct conn conn; /* large */
+	struct tls tls = { 0 };
 	struct sizing_line lines[SIZING_LINES_MAX];
 	struct engine_config config;
 	struct output out;
@@ -206,10 +210,15 @@ static int dry_run(const struct attach_line *line, struct err *err)
 
 	rc = conn_init(&conn, &o->addr, &plain, o->handshake_ms, err);
 	if (!rc)
+		rc = tls_open(&tls, &o->tls, &o->addr, err);
+	conn_set_tls(&conn, &tls);
+	if (!rc)
 		rc = conn_probe(&conn, err);
+	tls_close(&tls);
 	if (rc)
 		return rc;
 	config = sizing_config(o, &conn.export);
+	config.record_bytes = conn.tls ? sizeof(struct records) : 0;
 	conn_fini(&conn);
 	output_begin(&out, stdout, &line->output);
 	print_lines(&out, "process", lines,

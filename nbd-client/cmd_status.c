@@ -116,6 +116,38 @@ static void put_data_silent_ms(struct table *table,
 					    clock_now_ns()) / NS_PER_MS);
 }
 
+static void put_records(struct table *table, const struct stats_page *page)
+{
+	static const char *const names[] = { "none", "ours", "kernel" };
+
+	table_string(table, names[page->tls_records % 3]);
+}
+
+/* What is known only of an encrypted link. */
+static void put_tls(struct table *table, const struct stats_page *page,
+		    const char *text)
+{
+	if (page->tls_records == STATS_RECORDS_NONE)
+		table_none(table);
+	else
+		table_string(table, text);
+}
+
+static void put_tls_version(struct table *table, const struct stats_page *page)
+{
+	put_tls(table, page, page->tls_version);
+}
+
+static void put_tls_cipher(struct table *table, const struct stats_page *page)
+{
+	put_tls(table, page, page->tls_cipher);
+}
+
+static void put_tls_peer(struct table *table, const struct stats_page *page)
+{
+	put_tls(table, page, page->tls_peer);
+}
+
 static void put_link_error(struct table *table, const struct stats_page *page)
 {
 	char text[sizeof(page->link_error)];
@@ -160,6 +192,13 @@ static const struct field device_fields[] = {
 	{ { "link_since", "Link since", 0 }, FIELD_TIME, AT(link_since), NULL },
 	{ { "link_error", "Last link error", 0 }, FIELD_CALL, 0,
 	  put_link_error },
+	{ { "tls_records", "TLS records", 0 }, FIELD_CALL, 0, put_records },
+	{ { "tls_version", "TLS version", 0 }, FIELD_CALL, 0,
+	  put_tls_version },
+	{ { "tls_cipher", "TLS cipher", 0 }, FIELD_CALL, 0, put_tls_cipher },
+	{ { "tls_peer", "TLS peer", 0 }, FIELD_CALL, 0, put_tls_peer },
+	{ { "tls_peer_expires", "TLS peer expires", 0 }, FIELD_TIME,
+	  AT(tls_peer_expires), NULL },
 	{ { "reconnects", "Reconnects", 0 }, FIELD_U64, AT(reconnects), NULL },
 	{ { "connect_attempts", "Attempts since lost", 0 }, FIELD_U64,
 	  AT(connect_attempts), NULL },
@@ -205,6 +244,16 @@ static const struct field resource_fields[] = {
 	  AT(data_major_faults), NULL },
 	{ { "stray_mallocs", "Stray allocations", 0 }, FIELD_U64,
 	  AT(data.stray_mallocs), NULL },
+	{ { "tls_memory", "TLS memory", 0 }, FIELD_SIZE64,
+	  AT(tls_memory_bytes), NULL },
+	{ { "tls_memory_used", "TLS memory used", 0 }, FIELD_SIZE64,
+	  AT(tls_memory_used), NULL },
+	{ { "tls_memory_peak", "TLS memory peak", 0 }, FIELD_SIZE64,
+	  AT(tls_memory_peak), NULL },
+	{ { "tls_memory_denied", "TLS memory denied", 0 }, FIELD_U64,
+	  AT(tls_memory_denied), NULL },
+	{ { "tls_memory_strays", "TLS memory strays", 0 }, FIELD_U64,
+	  AT(tls_memory_strays), NULL },
 	{ { "low_episodes", "Reserve opened", 0 }, FIELD_U64,
 	  AT(data.low_episodes), NULL },
 	{ { "wakeups", "Wake-ups", 0 }, FIELD_U64, AT(data.wakeups), NULL },

@@ -12,6 +12,7 @@
 #include "common/addr.h"
 #include "common/err.h"
 #include "include/bounds.h"
+#include "nbd-client/tls.h"
 
 /* How serious the user is about the promise. */
 enum swap_mode {
@@ -22,6 +23,7 @@ enum swap_mode {
 
 struct attach_options {
 	struct addr addr;
+	struct tls_options tls;
 	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd3"; empty: the first free */
 	enum swap_mode swap;
 	bool swapon;         /* activate as swap once attached; implies SWAP_YES */

@@ -22,6 +22,7 @@
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
+#include "nbd-client/tls_memory.h"
 
 #define READY_TIMEOUT_MS 10000u
 #define GONE_TIMEOUT_MS 10000u
@@ -69,18 +70,34 @@ static int choose_blocks(struct device *d, struct err *err)
 	return 0;
 }
 
+/* All files are read here, all of OpenSSL's memory is got here. */
+static int tls_up(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	enum handshake_tls mode;
+	int ret = tls_decide(&o->tls, &o->addr, &mode, err);
+
+	if (ret < 0 || mode == HANDSHAKE_TLS_OFF)
+		return ret;
+	ret = tls_memory_open(err);
+	if (!ret)
+		ret = tls_open(&d->tls, &o->tls, &o->addr, err);
+	if (!ret)
+		conn_set_tls(&d->conn, &d->tls);
+	return ret;
+}
+
 static int probe_up(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
 	struct socket_memory memory;
 	int ret;
 
-	if (o->addr.tls)
-		return err_set(err, X_TLS, ENOTSUP,
-			       "this version does not speak TLS; use nbd:// on a trusted network");
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
+	if (!ret)
+		ret = tls_up(d, err);
 	if (!ret)
 		ret = conn_probe(&d->conn, err); /* opened once protected */
 	if (ret < 0)
@@ -89,12 +106,15 @@ static int probe_up(struct device *d, struct err *err)
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
 	d->config = sizing_config(o, &d->conn.export);
+	if (d->conn.tls)
+		d->config.record_bytes = sizeof(struct records);
 	return choose_blocks(d, err);
 }
 
 static void probe_down(struct device *d)
 {
 	conn_fini(&d->conn);
+	tls_close(&d->tls);
 }
 
 /* ---- which device ---- */
@@ -348,6 +368,8 @@ static int carve_up(struct device *d, struct err *err)
 	d->front = pin_carve(&d->pin, sizeof(*d->front));
 	rx = pin_carve(&d->pin, engine_rx_bytes());
 	slots = pin_carve(&d->pin, engine_slot_bytes(&d->config));
+	if (d->config.record_bytes)
+		d->records = pin_carve(&d->pin, d->config.record_bytes);
 	d->page->pinned_bytes = d->pin.bytes;
 	front_nbd_init(d->front);
 	d->mail_fd = eventfd(0, EFD_CLOEXEC);

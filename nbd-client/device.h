@@ -36,6 +36,7 @@ struct device {
 	uint32_t block_bytes; /* logical block size */
 	int lock_fd;          /* attaches take turns choosing a device */
 
+	struct tls tls;
 	struct conn conn;
 	struct genl genl;
 	struct ctl_socket ctl;
@@ -45,6 +46,7 @@ struct device {
 	struct engine_config config;
 	struct engine *engine;
 	struct front_nbd *front;
+	struct records *records; /* NULL without TLS */
 	int kernel_end; /* of the socketpair, until the kernel has its own */
 	int our_end;
 	int mail_fd;

@@ -6,6 +6,7 @@
 #include "common/pin.h"
 #include "nbd-client/front_nbd.h"
 #include "nbd-client/sizing.h"
+#include "nbd-client/tls_memory.h"
 
 /*
  * Swap: what may lie in the kernel must be far below the reserve, and 64 KiB of
@@ -61,7 +62,7 @@ size_t sizing_pinned_bytes(const struct engine_config *c)
 {
 	return pin_pages(sizeof(struct engine)) +
 	       pin_pages(sizeof(struct front_nbd)) +
-	       pin_pages(engine_rx_bytes()) +
+	       pin_pages(engine_rx_bytes()) + pin_pages(c->record_bytes) +
 	       pin_pages(engine_slot_bytes(c));
 }
 
@@ -70,7 +71,8 @@ size_t sizing_pinned_bytes(const struct engine_config *c)
 
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
-	return sizing_pinned_bytes(c) + PROGRAM_BYTES;
+	return sizing_pinned_bytes(c) + PROGRAM_BYTES +
+	       (c->record_bytes ? TLS_MEMORY_BYTES : 0);
 }
 
 static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
@@ -103,6 +105,12 @@ size_t sizing_process_lines(const struct engine_config *c,
 		 "engine: requests, queues, log");
 	add_line(ret_lines, &n, pin_pages(sizeof(struct front_nbd)),
 		 "front end");
+	if (c->record_bytes) {
+		add_line(ret_lines, &n, pin_pages(c->record_bytes),
+			 "TLS: records to and from the server");
+		add_line(ret_lines, &n, TLS_MEMORY_BYTES,
+			 "TLS: certificates, keys, handshakes (measured)");
+	}
 	add_line(ret_lines, &n, PROGRAM_BYTES,
 		 "program, libraries, heap, stacks (measured)");
 	return n;

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "common/proto.h"
+#include "nbd-client/tls_memory.h"
 #include "tests/kernel_end.h"
 
 static void *thread_main(void *arg)
@@ -32,11 +33,13 @@ static void carve(struct kernel_end *k)
 	assert_int_equal(pin_init(&k->pin, pin_pages(sizeof(*k->engine)) +
 					   pin_pages(sizeof(*k->front)) +
 					   pin_pages(engine_rx_bytes()) +
+					   pin_pages(sizeof(*k->records)) +
 					   pin_pages(engine_slot_bytes(&k->config))),
 			 0);
 	k->engine = pin_carve(&k->pin, sizeof(*k->engine));
 	k->front = pin_carve(&k->pin, sizeof(*k->front));
 	rx = pin_carve(&k->pin, engine_rx_bytes());
+	k->records = pin_carve(&k->pin, sizeof(*k->records));
 	slots = pin_carve(&k->pin, engine_slot_bytes(&k->config));
 	pin_seal(&k->pin);
 	front_nbd_init(k->front);
@@ -46,6 +49,7 @@ static void carve(struct kernel_end *k)
 
 static void give_link(struct kernel_end *k)
 {
+	k->engine->mail.records = conn_start_records(&k->conn, k->records);
 	k->engine->mail.link_fd = k->conn.fd;
 	k->engine->mail.structured = k->conn.handshake.info.structured;
 	k->conn.state = CONN_UP;
@@ -55,12 +59,32 @@ static void give_link(struct kernel_end *k)
 int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
 		    uint32_t slot_bytes, struct err *err)
 {
+	return kernel_end_open_tls(k, uri, NULL, slots, slot_bytes, err);
+}
+
+/* As a device does: OpenSSL's memory is locked and bounded. */
+static int set_tls(struct kernel_end *k, const struct tls_options *options,
+		   struct err *err)
+{
+	if (!options)
+		return 0;
+	if (tls_memory_open(err) < 0 ||
+	    tls_open(&k->tls, options, &k->addr, err) < 0)
+		return -1;
+	conn_set_tls(&k->conn, &k->tls);
+	return 0;
+}
+
+int kernel_end_open_tls(struct kernel_end *k, const char *uri,
+			const struct tls_options *tls, uint32_t slots,
+			uint32_t slot_bytes, struct err *err)
+{
 	const struct socket_memory memory = { 0 };
 
 	memset(k, 0, sizeof(*k));
 	if (addr_parse(&k->addr, uri, err) < 0 ||
 	    conn_init(&k->conn, &k->addr, &memory, 5000, err) < 0 ||
-	    conn_open(&k->conn, err) < 0)
+	    set_tls(k, tls, err) < 0 || conn_open(&k->conn, err) < 0)
 		return -1;
 	k->config = (struct engine_config){
 		.slots = slots,
@@ -119,6 +143,7 @@ bool kernel_end_close(struct kernel_end *k)
 	engine_post(k->engine, MAIL_STOP);
 	pthread_join(k->thread, NULL);
 	conn_fini(&k->conn);
+	tls_close(&k->tls);
 	close(k->pair[0]);
 	close(k->pair[1]);
 	close(k->mail_fd);
