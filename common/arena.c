@@ -8,7 +8,7 @@
 
 /* Before each piece. The pieces follow one another without gaps. */
 struct head {
-	uint32_t bytes; /* with the head */
+	uint32_t bytes;        /* with the head */
 	uint32_t before_bytes; /* of the piece before; 0: this is the first */
 	uint32_t used;
 	uint32_t mark; /* tells a head from anything else */

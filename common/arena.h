@@ -21,10 +21,10 @@
 struct arena {
 	uint8_t *base;
 	size_t bytes;
-	struct list free; /* of free pieces, in no order */
+	struct list free;  /* of free pieces, in no order */
 	size_t used_bytes; /* heads of pieces included; <= bytes */
 	size_t peak_bytes;
-	uint64_t denied;	 /* takes for which no room was left */
+	uint64_t denied;         /* takes for which no room was left */
 	_Atomic uint64_t strays; /* calls by other threads */
 };
 

@@ -223,7 +223,9 @@ static bool on_handshake(struct tls_open *o, size_t content)
 	if (content && at == content)
 		return true;
 	if (at < content && o->plain[at] == KEY_UPDATE)
-		return broken(o, "the server changes its TLS keys, which takes a new connection");
+		return broken(
+			o,
+			"the server changes its TLS keys, which takes a new connection");
 	return broken(o, "a TLS handshake message after the handshake");
 }
 

@@ -61,7 +61,7 @@ struct tls_keys {
 	enum tls_cipher cipher;
 	uint8_t key[TLS_KEY_BYTES_MAX];
 	uint8_t iv[TLS_IV_BYTES]; /* TLS 1.2 with GCM: 4 bytes of salt */
-	uint64_t sequence;	  /* of the next record */
+	uint64_t sequence;        /* of the next record */
 };
 
 size_t tls_key_bytes(enum tls_cipher cipher);

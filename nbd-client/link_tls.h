@@ -42,7 +42,7 @@ struct link_tls {
 	struct ssl_st *ssl;
 	int fd;
 	bool up;
-	bool heard; /* data have come */
+	bool heard;          /* data have come */
 	const char *refused; /* what the peer sent and must not */
 	struct link_tls_peer peer;
 	struct err err;

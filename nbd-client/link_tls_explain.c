@@ -53,6 +53,8 @@ static const struct remedy alerts[] = {
 	  "our certificate (--tls-cert) has expired; get another" },
 	{ SSL_AD_CERTIFICATE_UNKNOWN,
 	  "the server does not accept our certificate (--tls-cert); its log should say why" },
+	{ SSL_AD_ILLEGAL_PARAMETER,
+	  "the server finds our side of the handshake impossible; is the pre-shared key (--tls-psk-file), if one is used, the same on both sides?" },
 	{ SSL_AD_UNKNOWN_CA,
 	  "the server does not trust whoever signed our certificate (--tls-cert)" },
 	{ SSL_AD_ACCESS_DENIED,
@@ -83,8 +85,7 @@ static const struct remedy reasons[] = {
 	  "the server's Diffie-Hellman parameters are too short to be safe" },
 	{ SSL_R_NO_RENEGOTIATION,
 	  "the server wants to negotiate anew, which is refused" },
-	{ ERR_R_MALLOC_FAILURE,
-	  "OpenSSL's memory is used up, see status" },
+	{ ERR_R_MALLOC_FAILURE, "OpenSSL's memory is used up, see status" },
 };
 
 static const char *find(const struct remedy *rows, size_t count, int code)
@@ -107,7 +108,8 @@ static void explain_verdict(struct link_tls *l, long verdict)
 
 	text_escape_str(name, sizeof(name), l->tls->hostname);
 	if (l->tls->psk)
-		fail(l, "the server answers with a certificate instead of the pre-shared key; does it know about --tls-psk-file's user?");
+		fail(l,
+		     "the server answers with a certificate instead of the pre-shared key; does it know about --tls-psk-file's user?");
 	else if (verdict == X509_V_ERR_HOSTNAME_MISMATCH ||
 		 verdict == X509_V_ERR_IP_ADDRESS_MISMATCH)
 		err_set(&l->err, X_TLS, EPROTO,

@@ -108,8 +108,8 @@ static bool derive12(struct link_tls *l, const EVP_MD *md,
 	OSSL_PARAM params[] = {
 		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, name,
 						 0),
-		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SECRET,
-						  master, master_bytes),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SECRET, master,
+						  master_bytes),
 		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed,
 						  sizeof(seed)),
 		OSSL_PARAM_construct_end(),
@@ -157,8 +157,7 @@ int link_tls_keys(struct link_tls *l, struct tls_keys *ret_send,
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(l->ssl);
 	const EVP_MD *md = SSL_CIPHER_get_handshake_digest(cipher);
 	bool tls13 = SSL_version(l->ssl) >= TLS1_3_VERSION;
-	struct tls_keys send = { .tls13 = tls13,
-				 .sequence = l->sent_sequence };
+	struct tls_keys send = { .tls13 = tls13, .sequence = l->sent_sequence };
 	struct tls_keys receive = { .tls13 = tls13,
 				    .sequence = l->received_sequence };
 	bool ok = md && find_cipher(cipher, &send.cipher);

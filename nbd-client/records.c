@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Buffers around TLS records. See records.h. Data thread. */
-#include "common/check.h"
 #include "nbd-client/records.h"
+#include "common/check.h"
 
 void records_start(struct records *r, const struct tls_half *seal,
 		   const struct tls_half *open)

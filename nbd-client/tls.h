@@ -18,10 +18,10 @@
 
 /* As given on the command line; NULL: not given. */
 struct tls_options {
-	const char *mode;     /* "off", "allow" or "require"; NULL: by the URI */
-	const char *ca;	      /* trusted authorities; NULL: those of the system */
-	const char *cert;     /* our certificate and those between it and its CA */
-	const char *key;      /* of our certificate */
+	const char *mode; /* "off", "allow" or "require"; NULL: by the URI */
+	const char *ca;   /* trusted authorities; NULL: those of the system */
+	const char *cert; /* our certificate and those between it and its CA */
+	const char *key;  /* of our certificate */
 	const char *hostname; /* that the server's certificate must be for */
 	const char *psk_file; /* lines of USERNAME:HEXKEY */
 	const char *user;     /* the line to use */

@@ -40,15 +40,16 @@ int tls_memory_open(struct err *err)
 		return 0;
 	ret = pin_init(&pin, TLS_MEMORY_BYTES);
 	if (ret < 0)
-		return err_set(err, ret == -EPERM ? X_PERMISSION : X_FAILURE,
-			       -ret, "cannot lock %u KiB of memory for TLS: %s; raise the limit on locked memory",
-			       TLS_MEMORY_BYTES / KIB, strerror(-ret));
-	arena_init(&arena, pin_carve(&pin, TLS_MEMORY_BYTES),
-		   TLS_MEMORY_BYTES);
+		return err_set(
+			err, ret == -EPERM ? X_PERMISSION : X_FAILURE, -ret,
+			"cannot lock %u KiB of memory for TLS: %s; raise the limit on locked memory",
+			TLS_MEMORY_BYTES / KIB, strerror(-ret));
+	arena_init(&arena, pin_carve(&pin, TLS_MEMORY_BYTES), TLS_MEMORY_BYTES);
 	if (CRYPTO_set_mem_functions(take, resize, give) != 1) {
 		pin_fini(&pin);
-		return err_set(err, X_FAILURE, EBUSY,
-			       "OpenSSL has memory already, and cannot be given any");
+		return err_set(
+			err, X_FAILURE, EBUSY,
+			"OpenSSL has memory already, and cannot be given any");
 	}
 	pin_seal(&pin);
 	return 0;

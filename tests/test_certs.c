@@ -48,7 +48,9 @@ static const char script[] =
 	"echo alice:0123456789abcdef0123456789abcdef >psk/keys.psk\n"
 	"echo alice:ffffffffffffffff0123456789abcdef >psk-wrong\n"
 	"(cat psk/keys.psk; echo bob:0123456789abcdef0123456789abcdef) >psk-two\n"
-	"chmod 640 psk/keys.psk psk-wrong psk-two client-key.pem\n"
+	"openssl pkey -in client-key.pem -aes128 -passout pass:secret"
+	" -out locked.pem\n"
+	"chmod 640 locked.pem other-ca-key.pem psk/keys.psk psk-wrong psk-two client-key.pem\n"
 	/* nbd-server gives up root for a user of its own */
 	"chmod 755 . server; chmod 644 server/*\n";
 
@@ -87,9 +89,9 @@ static void make(void)
 
 const char *test_certs(const char *name)
 {
-	static char paths[4][128];
+	static char paths[16][128];
 	static unsigned int next;
-	char *path = paths[next++ % 4];
+	char *path = paths[next++ % 16];
 
 	if (!dir[0])
 		make();

@@ -6,7 +6,8 @@
  *	ca-cert.pem		the authority that signs most of them
  *	server/			for "localhost" and 127.0.0.1, as servers want it
  *	client-cert.pem -key	of a client
- *	other-ca.pem		an authority that has signed none
+ *	locked.pem		that key behind a passphrase
+ *	other-ca.pem -key	an authority that has signed none
  *	expired.pem early.pem self.pem	server certificates that are no good
  *	psk/keys.psk		a key of user "alice"
  *	psk-wrong		another one of hers
@@ -15,7 +16,7 @@
 #ifndef TEST_CERTS_H
 #define TEST_CERTS_H
 
-/* The path of one of these. Up to four results are valid at a time. */
+/* The path of one of these. Up to sixteen results are valid at a time. */
 const char *test_certs(const char *name);
 
 #endif
