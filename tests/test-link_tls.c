@@ -66,6 +66,9 @@ static void start(const struct attempt *a)
 	assert_int_equal(addr_parse(&addr, uri, &err), 0);
 }
 
+/* Records of ours, even where the kernel has its own. */
+static bool with_kernel;
+
 static int connect_to(const struct attempt *a)
 {
 	const struct socket_memory memory = { 0 };
@@ -86,6 +89,7 @@ static int connect_to(const struct attempt *a)
 	memset(&conn, 0, sizeof(conn));
 	assert_int_equal(conn_init(&conn, &addr, &memory, STEP_MS, &err), 0);
 	conn_set_tls(&conn, &tls);
+	conn.no_ktls = !with_kernel;
 	return conn_open(&conn, &err);
 }
 
@@ -402,6 +406,65 @@ static void hostile_in_transmission(void **state)
 		request(all[i].behaviour, all[i].says);
 }
 
+/* ---- records of the kernel ---- */
+
+static ssize_t plain_request(void)
+{
+	const struct timeval patience = { .tv_sec = 5 };
+	const struct proto_request p = { .command = NBD_CMD_READ,
+					 .cookie = 1,
+					 .length_bytes = 512 };
+	uint8_t head[sizeof(struct nbd_request)];
+	uint8_t reply[sizeof(struct nbd_structured_reply) + 8 + 512];
+	ssize_t n;
+
+	setsockopt(conn.fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
+		   sizeof(patience));
+	proto_put_request(head, &p);
+	assert_int_equal(send(conn.fd, head, sizeof(head), MSG_NOSIGNAL),
+			 sizeof(head));
+	n = recv(conn.fd, reply, sizeof(reply), MSG_WAITALL);
+	return n < 0 ? -errno : n;
+}
+
+static void kernel_request(const char *behaviour, bool works)
+{
+	const struct attempt a = { .behaviour = behaviour };
+	ssize_t n;
+
+	start(&a);
+	if (connect_to(&a) < 0)
+		fail_msg("%s: %s", behaviour, err.text);
+	if (conn.records != STATS_RECORDS_KERNEL) {
+		disconnect();
+		with_kernel = false;
+		print_message("this kernel has no TLS\n");
+		skip();
+	}
+	assert_null(conn_start_records(&conn, NULL));
+	n = plain_request();
+	if (works != (n > 0))
+		fail_msg("%s: %zd", behaviour, n);
+	if (works)
+		assert_int_equal(n, sizeof(struct nbd_structured_reply) + 8 +
+					    512);
+	disconnect();
+}
+
+static void kernel_makes_records(void **state)
+{
+	(void)state;
+	with_kernel = true;
+	kernel_request("tls", true);
+	kernel_request("tls-version=12 tls", true);
+	kernel_request("tls-tickets-early=5 tls", true);
+	kernel_request("tls-rekey tls", false);
+	kernel_request("tls-forged tls", false);
+	kernel_request("tls-oversized tls", false);
+	kernel_request("tls-close tls", false);
+	with_kernel = false;
+}
+
 /* Hundreds of connections leave no more behind than a few. */
 static void reconnects_leak_nothing(void **state)
 {
@@ -464,6 +527,7 @@ int main(void)
 		cmocka_unit_test(cut_short),
 		cmocka_unit_test(hostile_in_negotiation),
 		cmocka_unit_test(hostile_in_transmission),
+		cmocka_unit_test(kernel_makes_records),
 		cmocka_unit_test(reconnects_leak_nothing),
 		cmocka_unit_test(system_authorities_fit),
 	};
