@@ -64,6 +64,11 @@ static int check_same(const struct export_info *was,
 		return err_set(err, X_REFUSED, ESTALE,
 			       "the export's block sizes have changed; "
 			       "is it still the same server and export?");
+	/* With --tls=allow whoever breaks a connection could choose. */
+	if (was->tls && !is->tls)
+		return err_set(err, X_TLS, EPROTO,
+			       "the connection was encrypted before, and now the server has no TLS, "
+			       "or somebody makes it look so; detach and attach again if that was meant");
 	return 0;
 }
 

@@ -229,12 +229,23 @@ static bool psk_was_used(const struct link_tls *l)
 	return SSL_CIPHER_get_auth_nid(cipher) == NID_auth_psk;
 }
 
+/* timegm(3) would look up the time zone, in a file. */
+static int64_t seconds_of(const ASN1_TIME *time)
+{
+	ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+	int days = 0, seconds = 0;
+
+	if (epoch)
+		ASN1_TIME_diff(&days, &seconds, epoch, time);
+	ASN1_TIME_free(epoch);
+	return (int64_t)days * 24 * 3600 + seconds;
+}
+
 static void describe_peer(struct link_tls *l)
 {
 	X509 *cert = SSL_get0_peer_certificate(l->ssl);
 	struct link_tls_peer *p = &l->peer;
 	char name[256] = "";
-	struct tm tm;
 
 	*p = (struct link_tls_peer){ 0 };
 	text_escape_str(p->version, sizeof(p->version),
@@ -249,8 +260,7 @@ static void describe_peer(struct link_tls *l)
 		X509_NAME_oneline(X509_get_subject_name(cert), name,
 				  sizeof(name));
 		text_escape_str(p->subject, sizeof(p->subject), name);
-		if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
-			p->expires = timegm(&tm);
+		p->expires = seconds_of(X509_get0_notAfter(cert));
 	}
 }
 
