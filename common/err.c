@@ -8,6 +8,7 @@
  */
 #include "common/err.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,10 +26,23 @@ static void drop_partial_character(char *text, size_t len)
 		text[i - 1] = '\0';
 }
 
+/* One line, cut where it does not fit. */
+static void format(char *text, size_t n, const char *fmt, va_list ap)
+{
+	int len = vsnprintf(text, n, fmt, ap);
+
+	if (len < 0)
+		text[0] = '\0';
+	else if ((size_t)len >= n)
+		drop_partial_character(text, n - 1);
+	for (char *p = text; *p != '\0'; p++)
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+}
+
 int err_set(struct err *err, int exit_code, int error, const char *fmt, ...)
 {
 	va_list ap;
-	int len;
 
 	CHECK(exit_code > EXIT_OK && error > 0);
 	if (err == NULL)
@@ -36,16 +50,35 @@ int err_set(struct err *err, int exit_code, int error, const char *fmt, ...)
 	err->exit_code = exit_code;
 	err->error = error;
 	va_start(ap, fmt);
-	len = vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	format(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
-	if (len < 0)
-		err->text[0] = '\0';
-	else if ((size_t)len >= sizeof(err->text))
-		drop_partial_character(err->text, sizeof(err->text) - 1);
-	for (char *p = err->text; *p != '\0'; p++)
-		if (*p == '\n' || *p == '\r')
-			*p = ' ';
 	return -error;
+}
+
+int err_explain(struct err *err, const struct err_hint *hints, int error,
+		const char *fmt, ...)
+{
+	static const struct err_hint usual[] = {
+		{ EACCES, X_PERMISSION, "run as root" },
+		{ EPERM, X_PERMISSION, "run as root" },
+		{ 0, X_FAILURE, NULL },
+	};
+	/* Unlike strerror(3) it needs no memory and no translation. */
+	const char *reason = strerrordesc_np(error);
+	char what[sizeof(err->text)];
+	va_list ap;
+
+	if (hints == NULL)
+		hints = usual;
+	while (hints->error != 0 && hints->error != error)
+		hints++;
+	va_start(ap, fmt);
+	format(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	return err_set(err, hints->exit_code, error, "%s: %s%s%s", what,
+		       reason != NULL ? reason : "unknown error",
+		       hints->remedy != NULL ? "; " : "",
+		       hints->remedy != NULL ? hints->remedy : "");
 }
 
 void err_clear(struct err *err)

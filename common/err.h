@@ -37,6 +37,21 @@ struct err {
 int err_set(struct err *err, int exit_code, int error, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* What is known about an errno value; the last row of a table has error 0. */
+struct err_hint {
+	int error;
+	int exit_code;
+	const char *remedy;	/* NULL: none is known */
+};
+
+/*
+ * The same for a system call that failed: adds to the text what the error is
+ * called and the remedy of its row, or of the last one, which is for all others.
+ * hints may be NULL, where all that is known is that root may do it.
+ */
+int err_explain(struct err *err, const struct err_hint *hints, int error,
+		const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
 /* Back to "nothing has failed". */
 void err_clear(struct err *err);
 

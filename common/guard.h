@@ -2,7 +2,8 @@
 /*
  * The malloc watch. Once a data thread has armed it, each call of the malloc
  * family on that thread is counted: the proof that the data path takes no
- * memory after attach. Other threads are not counted.
+ * memory after attach. Builds for tests (configure --enable-guard-abort) end the
+ * process instead, with a message. Other threads are not counted.
  */
 #ifndef NBD_GUARD_H
 #define NBD_GUARD_H
@@ -16,5 +17,8 @@ void guard_disarm(void);
 
 /* Whether this build can watch (sanitizers bring their own malloc). */
 bool guard_available(void);
+
+/* Whether a call ends the process. */
+bool guard_aborts(void);
 
 #endif

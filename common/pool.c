@@ -52,6 +52,28 @@ enum pool_part pool_take(struct pool *pool, uint32_t *ret_index)
 	return part;
 }
 
+void pool_take_slot(struct pool *pool, uint32_t index)
+{
+	bool base = index < pool->base_count;
+	uint32_t *stack = base ? pool->base_slots : pool->reserve_slots;
+	uint32_t used = base ? pool->base_free : reserve_free(pool);
+	uint32_t at = used;
+
+	CHECK(index < pool->count && !pool->taken[index]);
+	/* What was given last is asked for first: the search is short. */
+	do {
+		CHECK(at > 0);
+	} while (stack[--at] != index);
+	for (; at + 1 < used; at++)
+		stack[at] = stack[at + 1];
+	if (base)
+		pool->base_free--;
+	pool->free_count--;
+	if (pool->free_count < pool->free_min)
+		pool->free_min = pool->free_count;
+	pool->taken[index] = true;
+}
+
 void pool_give(struct pool *pool, uint32_t index)
 {
 	CHECK(index < pool->count && pool->taken[index]);

@@ -37,6 +37,11 @@ void pool_init(struct pool *pool, uint32_t count, uint32_t reserve_count);
 
 /* *ret_index is untouched on POOL_NONE. */
 enum pool_part pool_take(struct pool *pool, uint32_t *ret_index);
+/*
+ * That slot, which must be free: for a front whose requests come with a slot
+ * each. The reserve has no meaning then, and the pool is never low.
+ */
+void pool_take_slot(struct pool *pool, uint32_t index);
 void pool_give(struct pool *pool, uint32_t index);
 
 #endif

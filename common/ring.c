@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* io_uring for one data thread; the thread that made it. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "common/check.h"
@@ -113,6 +114,27 @@ void ring_write(struct ring *ring, struct ring_op *op, enum ring_file file,
 
 	io_uring_prep_write(sqe, (int)file, from, (unsigned int)bytes, 0);
 	finish_sqe(sqe, op);
+}
+
+void ring_command(struct ring *ring, struct ring_op *op, int fd,
+		  uint32_t opcode, const void *argument, size_t bytes)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	CHECK(bytes <= RING_COMMAND_BYTES);
+	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
+	sqe->cmd_op = opcode;
+	memcpy(sqe->cmd, argument, bytes);
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_watch(struct ring *ring, struct ring_op *op, int uring_fd)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	/* No io_uring is ever ready for this. */
+	io_uring_prep_poll_add(sqe, uring_fd, POLLPRI);
+	io_uring_sqe_set_data(sqe, op);
 }
 
 int ring_wait(struct ring *ring, uint32_t timeout_ms)

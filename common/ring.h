@@ -81,6 +81,23 @@ void ring_write(struct ring *ring, struct ring_op *op, enum ring_file file,
 		const void *from, size_t bytes);
 
 /*
+ * A command of a driver (IORING_OP_URING_CMD) with an argument of up to
+ * RING_COMMAND_BYTES, which is copied. fd is not a registered file.
+ */
+#define RING_COMMAND_BYTES 16u
+void ring_command(struct ring *ring, struct ring_op *op, int fd,
+		  uint32_t opcode, const void *argument, size_t bytes);
+
+/*
+ * A poll that never ends by itself, on an io_uring of this process. The kernel
+ * counts it among what an exiting thread must cancel by itself, and then looks
+ * through all commands of the ring (io_uring/io_uring.c,
+ * io_uring_cancel_generic); without it they are cancelled by a kernel worker,
+ * which may be waiting for our very device.
+ */
+void ring_watch(struct ring *ring, struct ring_op *op, int uring_fd);
+
+/*
  * Submits, waits until an operation has ended or timeout_ms has passed, and
  * calls on_done for all that have. 0 or -errno; a time-out is 0.
  */

@@ -65,6 +65,12 @@
 /* The data thread wakes at least this often to show that it is alive. */
 #define HEARTBEAT_MS 500u
 
+/* From a disconnect, or a daemon's last answer, until the device is free. */
+#define GONE_TIMEOUT_MS 10000u
+
+/* Ports that the user exempts from shedding: two comparisons each, a packet. */
+#define SHED_PORTS_MAX 16u
+
 #define DEVICE_NAME_BYTES 32u
 #define URI_TEXT_BYTES 512u
 #define RUN_DIR "/run/nbd-client"

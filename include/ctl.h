@@ -46,6 +46,19 @@ static inline uint32_t stats_bucket(uint64_t latency_ns)
 	return bucket < STATS_BUCKETS ? bucket : STATS_BUCKETS - 1;
 }
 
+/* A reservation group (common/group.h). */
+#define GROUP_NAME_BYTES 16u
+
+struct group {
+	char name[GROUP_NAME_BYTES];
+	uint64_t limit_bytes;
+	uint64_t usage_bytes; /* beyond the limit only by group_adopt() */
+	uint64_t peak_bytes;
+	uint64_t denied;    /* charges that this group has refused */
+	uint32_t parent_at; /* so many places before this one; 0: the root */
+	uint32_t reserved;
+};
+
 /* Counters of a data thread, written by it alone. */
 struct stats_data {
 	uint64_t heartbeat_ns; /* CLOCK_MONOTONIC at its last wake-up */
@@ -101,7 +114,13 @@ enum guarantee_state {
 	GUARANTEE_MISSING,
 };
 
-#define STATS_GUARANTEES 16
+enum stats_shed {
+	STATS_SHED_OFF, /* not asked for */
+	STATS_SHED_ARMED,
+	STATS_SHED_SHEDDING,
+};
+
+#define STATS_GUARANTEES 24
 
 struct stats_guarantee {
 	char name[24];    /* "memory locked", "IO_FLUSHER" ...; empty: end */
@@ -159,6 +178,10 @@ struct stats_page {
 	uint64_t min_free_kbytes;  /* vm.min_free_kbytes as last read */
 	uint64_t data_minor_faults; /* of the data thread since the seal */
 	uint64_t data_major_faults;
+	uint32_t shed; /* enum stats_shed */
+	uint64_t shed_since;   /* CLOCK_REALTIME, seconds */
+	uint64_t shed_packets; /* dropped since attach */
+	uint64_t shed_bytes;
 
 	struct stats_data data __attribute__((aligned(64)));
 };

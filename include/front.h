@@ -13,6 +13,12 @@
 struct engine;
 struct front;
 
+/* By the driver at the kernel's side. */
+enum front_kind {
+	FRONT_NBD,
+	FRONT_UBLK,
+};
+
 struct front_ops {
 	const char *name;
 	/* The kernel's end is there: begin to take requests. */

@@ -314,6 +314,7 @@ const struct check_host_item check_host_items[] = {
 	{ "cgroup limits", check_host_limits },
 	{ "network cards", check_host_cards },
 	{ "TCP memory", check_host_tcp },
+	{ "others' sockets", check_host_sockets },
 	{ "existing swap", check_host_swap },
 	{ NULL, NULL },
 };

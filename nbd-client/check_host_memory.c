@@ -6,9 +6,11 @@
  * Owns nothing. Command line only: blocks, and changes nothing.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "nbd-client/check_look.h"
 #include "nbd-client/host.h"
@@ -80,38 +82,45 @@ void check_host_memory(const struct check_host_paths *paths,
 			 "smaller --depth");
 }
 
+/* A sysctl that attach --swap switches off, if it may. */
+static void look_off(const struct check_host_paths *paths, const char *name,
+		     const char *effect, struct check_host_result *ret)
+{
+	char path[LOOK_PATH_BYTES];
+	uint64_t value;
+
+	look_path(path, "sys/vm/%s", name);
+	if (look_number(paths->proc, path, &value)) {
+		look_say(ret, CHECK_HOST_OK, "this kernel has no vm.%s", name);
+		return;
+	}
+	look_path(path, "%s/sys/vm/%s", paths->proc, name);
+	if (!value) {
+		look_say(ret, CHECK_HOST_OK, "vm.%s is 0", name);
+	} else if (!faccessat(AT_FDCWD, path, W_OK, AT_EACCESS)) {
+		look_say(ret, CHECK_HOST_OK,
+			 "vm.%s is %" PRIu64 ", attach --swap sets it to 0",
+			 name, value);
+	} else {
+		look_say(ret, CHECK_HOST_WARN,
+			 "vm.%s is %" PRIu64 " and cannot be set: %s", name,
+			 value, effect);
+		look_remedy(ret, "sysctl vm.%s=0, outside any container", name);
+	}
+}
+
 void check_host_compaction(const struct check_host_paths *paths,
 			   struct check_host_result *ret)
 {
-	uint64_t allowed;
-
-	if (look_number(paths->proc, "sys/vm/compact_unevictable_allowed",
-			&allowed)) {
-		look_say(ret, CHECK_HOST_OK,
-			 "this kernel does not compact memory");
-	} else if (allowed) {
-		look_say(ret, CHECK_HOST_WARN,
-			 "vm.compact_unevictable_allowed is "
-			 "%" PRIu64 ": locked pages may be moved",
-			 allowed);
-		look_remedy(ret, "sysctl vm.compact_unevictable_allowed=0");
-	} else {
-		look_say(ret, CHECK_HOST_OK, "leaves locked pages alone");
-	}
+	look_off(paths, "compact_unevictable_allowed",
+		 "locked pages may be moved", ret);
 }
 
 void check_host_boost(const struct check_host_paths *paths,
 		      struct check_host_result *ret)
 {
-	uint64_t factor;
-
-	if (look_number(paths->proc, "sys/vm/watermark_boost_factor", &factor))
-		look_say(ret, CHECK_HOST_OK, "this kernel has none");
-	else
-		look_say(ret, CHECK_HOST_OK,
-			 "vm.watermark_boost_factor is %" PRIu64 "%s", factor,
-			 factor ? ": fragmentation makes others stop earlier" :
-				  "");
+	look_off(paths, "watermark_boost_factor",
+		 "fragmentation makes others stop earlier", ret);
 }
 
 void check_host_pressure(const struct check_host_paths *paths,

@@ -4,7 +4,6 @@
  *
  * Owns nothing. Command line only: blocks, and changes nothing.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,81 +13,24 @@
 
 #include "nbd-client/check_look.h"
 #include "nbd-client/host.h"
+#include "nbd-client/host_strangers.h"
 #include "nbd-client/sizing.h"
 
-/*
- * Drivers that refill an empty receive ring with GFP_KERNEL while they receive
- * nothing: that may wait for our swap. They only do so when GFP_ATOMIC has
- * failed, which HOST_SHARED_KBYTES prevents (virtio_net.c, refill_work).
- */
-static const char *const waiting_drivers[] = { "virtio_net" };
-
-static bool driver_waits(const char *driver)
+/* What is to be known of each. */
+static void list_cards(const struct host_strangers *s, struct look_list *cards)
 {
-	size_t i;
+	uint32_t i, listed = s->nic_count < HOST_NICS_MAX ? s->nic_count :
+							    HOST_NICS_MAX;
 
-	for (i = 0; i < sizeof(waiting_drivers) / sizeof(waiting_drivers[0]);
-	     i++) {
-		if (!strcmp(driver, waiting_drivers[i]))
-			return true;
+	for (i = 0; i < listed; i++) {
+		const struct host_nic *nic = &s->nics[i];
+
+		look_list_add(cards, "%s %s (%s%u receive queue%s of %s%u)",
+			      nic->name, nic->driver, nic->up ? "" : "down, ",
+			      nic->queues, nic->queues == 1 ? "" : "s",
+			      nic->ring_known ? "" : "perhaps ", nic->buffers);
 	}
-	return false;
-}
-
-/* Of a physical interface; virtual ones have no device and no driver. */
-static bool find_driver(const struct check_host_paths *paths, const char *card,
-			char *ret_driver, size_t driver_bytes)
-{
-	char path[LOOK_PATH_BYTES], target[LOOK_PATH_BYTES], *base;
-	ssize_t n;
-
-	look_path(path, "%s/class/net/%s/device/driver", paths->sys, card);
-	n = readlink(path, target, sizeof(target) - 1);
-	if (n < 0)
-		return false;
-	target[n] = '\0';
-	base = strrchr(target, '/');
-	snprintf(ret_driver, driver_bytes, "%.60s", base ? base + 1 : target);
-	return true;
-}
-
-static uint32_t count_rx_queues(const struct check_host_paths *paths,
-				const char *card)
-{
-	struct dirent *entry;
-	char path[LOOK_PATH_BYTES];
-	uint32_t count = 0;
-	DIR *dir;
-
-	look_path(path, "%s/class/net/%s/queues", paths->sys, card);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir)))
-		count += !strncmp(entry->d_name, "rx-", 3);
-	if (dir)
-		closedir(dir);
-	return count;
-}
-
-/* What is to be known of each; true if one of them has a driver that waits. */
-static bool list_cards(const struct check_host_paths *paths, DIR *dir,
-		       struct look_list *cards)
-{
-	struct dirent *entry;
-	bool waits = false;
-	char driver[64];
-	uint32_t queues;
-
-	while ((entry = readdir(dir))) {
-		if (*entry->d_name == '.' ||
-		    !find_driver(paths, entry->d_name, driver, sizeof(driver)))
-			continue;
-		queues = count_rx_queues(paths, entry->d_name);
-		look_list_add(cards, "%s %s (%u receive queue%s)",
-			      entry->d_name, driver, queues,
-			      queues == 1 ? "" : "s");
-		waits |= driver_waits(driver);
-	}
-	return waits;
+	cards->left_out += s->nic_count - listed;
 }
 
 void check_host_cards(const struct check_host_paths *paths,
@@ -96,24 +38,21 @@ void check_host_cards(const struct check_host_paths *paths,
 {
 	struct look_list cards = { .count = 0 };
 	struct look_reserve r = { .now = 0 };
-	char path[LOOK_PATH_BYTES];
+	struct host_strangers strangers;
 	const char *text;
-	bool waits;
-	DIR *dir;
+	int rc;
 
-	look_path(path, "%s/class/net", paths->sys);
-	dir = opendir(path);
-	if (!dir) {
-		look_unreadable(ret, CHECK_HOST_WARN, "/sys/class/net", -errno);
+	rc = host_strangers_look(paths->proc, paths->sys, &strangers);
+	if (rc) {
+		look_unreadable(ret, CHECK_HOST_WARN, "/sys/class/net", rc);
 		return;
 	}
-	waits = list_cards(paths, dir, &cards);
-	closedir(dir);
+	list_cards(&strangers, &cards);
 	text = look_list_text(&cards);
 	(void)look_reserve(paths, &r);
 	if (!cards.count) {
 		look_say(ret, CHECK_HOST_OK, "only virtual ones");
-	} else if (!waits) {
+	} else if (!strangers.refill_waits) {
 		look_say(ret, CHECK_HOST_OK, "%s", text);
 	} else if (r.then >= HOST_SHARED_KBYTES) {
 		look_say(ret, CHECK_HOST_OK,
@@ -128,6 +67,62 @@ void check_host_cards(const struct check_host_paths *paths,
 	}
 }
 
+/* The three numbers of tcp_mem or udp_mem, in pages. 0 or -errno. */
+static int look_mem(const struct check_host_paths *paths, const char *file,
+		    uint64_t ret_pages[3])
+{
+	char text[128];
+	int rc = look_text(paths->proc, file, text, sizeof(text));
+
+	if (rc < 0)
+		return rc;
+	return sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64, &ret_pages[0],
+		      &ret_pages[1], &ret_pages[2]) == 3 ?
+		       0 :
+		       -EINVAL;
+}
+
+/*
+ * What all sockets may hold cannot be reclaimed. With what is locked and reserved
+ * for us it should leave half of memory to those who work with it.
+ */
+void check_host_sockets(const struct check_host_paths *paths,
+			struct check_host_result *ret)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE) / KIB;
+	uint64_t tcp[3], udp[3], total, held, ours;
+	struct look_reserve r;
+	int rc;
+
+	rc = look_mem(paths, "sys/net/ipv4/tcp_mem", tcp);
+	if (!rc)
+		rc = look_mem(paths, "sys/net/ipv4/udp_mem", udp);
+	if (!rc)
+		rc = look_meminfo(paths, "MemTotal", &total);
+	if (!rc)
+		rc = look_reserve(paths, &r);
+	if (rc) {
+		look_unreadable(ret, CHECK_HOST_WARN,
+				"net.ipv4.tcp_mem and udp_mem", rc);
+		return;
+	}
+	/* A number that large cannot be meant: no limit. */
+	held = tcp[2] > total || udp[2] > total ? UINT64_MAX :
+						  (tcp[2] + udp[2]) * page;
+	ours = look_footprint_kbytes() + r.then;
+	look_say(ret, CHECK_HOST_OK,
+		 "net.ipv4.tcp_mem and udp_mem let sockets hold %" PRIu64
+		 " KiB of %" PRIu64,
+		 held, total);
+	if (held <= total && held + ours <= total / 2)
+		return;
+	ret->state = CHECK_HOST_WARN;
+	look_remedy(ret,
+		    "sysctl net.ipv4.udp_mem=\"%" PRIu64 " %" PRIu64 " %" PRIu64
+		    "\", the last of tcp_mem no more",
+		    total / page / 32, total / page / 24, total / page / 16);
+}
+
 /* SO_RESERVE_MEM is refused above the middle value (net/core/sock.c). */
 void check_host_tcp(const struct check_host_paths *paths,
 		    struct check_host_result *ret)
@@ -136,16 +131,13 @@ void check_host_tcp(const struct check_host_paths *paths,
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	uint64_t needed =
 		(memory.reserve_bytes + page - 1) / page * SOCKETS_COUNT;
-	uint64_t low, pressure, high, used = 0;
+	uint64_t allowed[3], used = 0;
 	char text[1024];
 	const char *mem;
 	int rc;
 
-	rc = look_text(paths->proc, "sys/net/ipv4/tcp_mem", text, sizeof(text));
-	if (rc >= 0 && sscanf(text, "%" SCNu64 " %" SCNu64 " %" SCNu64, &low,
-			      &pressure, &high) != 3)
-		rc = -EINVAL;
-	if (rc < 0) {
+	rc = look_mem(paths, "sys/net/ipv4/tcp_mem", allowed);
+	if (rc) {
 		look_unreadable(ret, CHECK_HOST_WARN, "net.ipv4.tcp_mem", rc);
 		return;
 	}
@@ -158,13 +150,13 @@ void check_host_tcp(const struct check_host_paths *paths,
 	look_say(ret, CHECK_HOST_OK,
 		 "net.ipv4.tcp_mem allows %" PRIu64 " pages, in "
 		 "use %" PRIu64 ", a swap device reserves %" PRIu64,
-		 pressure, used, needed);
-	if (used + needed <= pressure)
+		 allowed[1], used, needed);
+	if (used + needed <= allowed[1])
 		return;
 	ret->state = CHECK_HOST_WARN;
 	look_remedy(ret,
 		    "sysctl net.ipv4.tcp_mem=\"%" PRIu64 " %" PRIu64 " %" PRIu64
 		    "\"",
-		    low + used + needed, pressure + used + needed,
-		    high + used + needed);
+		    allowed[0] + used + needed, allowed[1] + used + needed,
+		    allowed[2] + used + needed);
 }

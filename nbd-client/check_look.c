@@ -161,12 +161,14 @@ int look_meminfo(const struct check_host_paths *paths, const char *key,
 int look_reserve(const struct check_host_paths *paths, struct look_reserve *ret)
 {
 	struct host_needs needs = sizing_needs(&look_swap_device);
-	struct look_reserve r = { .needed = HOST_SHARED_KBYTES +
-					    host_needs_kbytes(&needs) };
+	struct look_reserve r = { .needed = host_needs_kbytes(&needs) };
+	struct host_strangers strangers;
 	char path[LOOK_PATH_BYTES];
 	uint64_t total;
 	int rc;
 
+	(void)host_strangers_look(paths->proc, paths->sys, &strangers);
+	r.needed += host_strangers_kbytes(&strangers);
 	rc = look_number(paths->proc, "sys/vm/min_free_kbytes", &r.now);
 	if (!rc)
 		rc = look_meminfo(paths, "MemTotal", &total);

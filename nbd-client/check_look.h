@@ -94,6 +94,7 @@ CHECK_HOST_LOOK(check_host_swap);
 
 /* check_host_net.c */
 CHECK_HOST_LOOK(check_host_cards);
+CHECK_HOST_LOOK(check_host_sockets);
 CHECK_HOST_LOOK(check_host_tcp);
 
 #endif

@@ -10,9 +10,11 @@
 #include "nbd-client/table.h"
 
 extern const struct command cmd_attach;
+extern const struct command cmd_bench;
 extern const struct command cmd_check;
 extern const struct command cmd_detach;
 extern const struct command cmd_list;
+extern const struct command cmd_recover;
 extern const struct command cmd_status;
 extern const struct command cmd_exports;
 extern const struct command cmd_info;

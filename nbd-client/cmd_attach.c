@@ -4,13 +4,16 @@
  * --foreground this process becomes the daemon.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/addr.h"
+#include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/daemon.h"
-#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/device.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
 
@@ -47,6 +50,55 @@ static int set_swapon(void *target, const char *value, struct err *err)
 			       SWAP_PRIORITY_MAX);
 	line->options.swapon_priority = (int)priority;
 	return 0;
+}
+
+static int set_reserve(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	if (options_parse_size(value, &line->options.reserve_bytes) ||
+	    !line->options.reserve_bytes)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--reserve must be a number of bytes, K, M or G "
+			       "may follow");
+	return 0;
+}
+
+static int set_without(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+	uint32_t bits = 0;
+	int rc = measure_parse(value, &bits, err);
+
+	line->options.without |= bits;
+	return rc;
+}
+
+/* PORT[,PORT...]; given again, it adds. */
+static int set_shed_exempt(void *target, const char *value, struct err *err)
+{
+	struct attach_options *o = &((struct attach_line *)target)->options;
+	char word[8];
+	uint64_t port;
+
+	for (;;) {
+		size_t length = strcspn(value, ",");
+
+		snprintf(word, sizeof(word), "%.*s", (int)length, value);
+		if (options_parse_number(word, &port) || !port ||
+		    port > UINT16_MAX)
+			return err_set(err, X_USAGE, EINVAL,
+				       "--shed-exempt takes ports from 1 to 65535 with "
+				       "commas between them");
+		if (o->shed_port_count == SHED_PORTS_MAX)
+			return err_set(err, X_USAGE, E2BIG,
+				       "--shed-exempt takes at most %u ports",
+				       SHED_PORTS_MAX);
+		o->shed_ports[o->shed_port_count++] = (uint16_t)port;
+		if (!value[length])
+			return 0;
+		value += length + 1;
+	}
 }
 
 #define FIELD(member) .offset = offsetof(struct attach_line, member)
@@ -90,10 +142,26 @@ static const struct option_spec attach_options[] = {
 	{ .name = "slot-size", .kind = OPTION_SIZE32, .value = "BYTES",
 	  FIELD(options.slot_bytes), .min = SLOT_BYTES_MIN,
 	  .max = SLOT_BYTES_MAX, .help = "largest request (default 128K)" },
+	{ .name = "reserve", .kind = OPTION_CALL, .value = "BYTES",
+	  .set = set_reserve,
+	  .help = "pin so much for requests instead of what --depth\n"
+		  "takes, with as many slots as fit into it" },
 	{ .name = "min-free", .kind = OPTION_U64, .value = "KBYTES",
 	  FIELD(options.min_free_kbytes), .min = 1024, .max = INT32_MAX,
 	  .help = "raise vm.min_free_kbytes to this instead of what\n"
 		  "the device needs" },
+	{ .name = "without", .kind = OPTION_CALL, .value = "MEASURE,...",
+	  .set = set_without,
+	  .help = "leave protective measures out, to see what each\n"
+		  "brings; never for real swap: reserve, donor,\n"
+		  "socket-memory, cgroup, mlock, flusher, fifo, oom,\n"
+		  "tune, windows, elastic, buffers, sysctls" },
+	{ .name = "shed", .kind = OPTION_FLAG, FIELD(options.shed),
+	  .help = "while memory is low, drop incoming packets that\n"
+		  "have nothing to do with the device; not ssh" },
+	{ .name = "shed-exempt", .kind = OPTION_CALL, .value = "PORT[,PORT...]",
+	  .set = set_shed_exempt,
+	  .help = "with --shed: neither those of these ports" },
 	CMD_TLS_OPTIONS(struct attach_line, options.tls),
 	CMD_OPTIONS_END
 };
@@ -109,13 +177,35 @@ static bool is_port(const char *word)
 	return !options_parse_number(word, &value);
 }
 
+static int take_device(const char *word, struct attach_options *options,
+		       struct err *err)
+{
+	struct blockdev device;
+	int rc;
+
+	if (!strcmp(word, "nbd")) {
+		options->front = FRONT_NBD;
+	} else if (!strcmp(word, "ublk")) {
+		options->front = FRONT_UBLK;
+	} else if (!strcmp(word, "auto")) {
+		options->front = device_prefer_ublk();
+	} else {
+		rc = blockdev_parse(word, &device, err);
+		if (rc)
+			return rc;
+		options->front = device.front;
+		options->index = (int32_t)device.index;
+	}
+	return 0;
+}
+
 /* URI [DEV] | HOST [PORT] [DEV] */
 static int take_words(const struct words *words, struct attach_options *options,
 		      struct err *err)
 {
 	bool uri = strstr(words->word[0], "://") != NULL;
 	const char *port = NULL;
-	uint32_t next = 1, index;
+	uint32_t next = 1;
 	int rc;
 
 	if (!uri && next < words->count && is_port(words->word[next]))
@@ -130,12 +220,7 @@ static int take_words(const struct words *words, struct attach_options *options,
 		return err_set(err, X_USAGE, EINVAL,
 			       "too many words after the %s; see \"nbd-client "
 			       "attach --help\"", uri ? "URI" : "host");
-	if (!strcmp(words->word[next], "auto"))
-		return 0;
-	rc = nbd_sysfs_parse(words->word[next], &index, err);
-	if (!rc)
-		nbd_sysfs_device(index, options->device);
-	return rc;
+	return take_device(words->word[next], options, err);
 }
 
 /* What a single option's range cannot say. */
@@ -157,8 +242,18 @@ static int check(struct attach_options *options, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--force says that --swapon may overwrite the "
 			       "export; leave it out or add --swapon");
+	if (options->shed_port_count && !options->shed)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--shed-exempt says what --shed may not drop; "
+			       "leave it out or add --shed");
 	if (options->swapon && options->swap == SWAP_NO)
 		options->swap = SWAP_YES;
+	if (options->reserve_bytes && options->slots)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--reserve and --depth both say how many "
+			       "requests there can be; leave one of them out");
+	if (!options->slots)
+		options->slots = SLOTS_DEFAULT;
 	return tls_decide(&options->tls, &options->addr, &mode, err);
 }
 
@@ -196,6 +291,31 @@ static void print_lines(struct output *out, const char *key,
 	table_print(table, key, TABLE_ROWS);
 }
 
+/* Too little is refused with the sum that says why, on standard error. */
+static int check_reserve(const struct attach_options *o, struct err *err)
+{
+	/* A server that takes less than a slot in a request needs less still. */
+	static const struct export_info any = { .block_max = SLOT_BYTES_MAX };
+	struct attach_options least = *o;
+	struct sizing_line lines[SIZING_LINES_MAX];
+	struct engine_config config;
+	struct output out;
+	size_t bytes;
+
+	least.reserve_bytes = 1;
+	config = sizing_config(&least, &any);
+	bytes = sizing_pinned_bytes(&config);
+	if (!o->reserve_bytes || o->reserve_bytes >= bytes)
+		return 0;
+	output_begin(&out, stderr, &(struct output_options){ .json = false });
+	print_lines(&out, "least", lines, sizing_pinned_lines(&config, lines));
+	(void)output_end(&out, NULL);
+	return err_set(err, X_USAGE, EINVAL,
+		       "--reserve must be at least %zu bytes with slots of %u "
+		       "KiB, see the sum; a smaller --slot-size needs less",
+		       bytes, config.slot_bytes / KIB);
+}
+
 /* Asks the server, because its limits are among the summands. */
 static int dry_run(const struct attach_line *line, struct err *err)
 {
@@ -204,6 +324,7 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	static struct conn conn; /* large */
 	struct tls tls = { 0 };
 	struct sizing_line lines[SIZING_LINES_MAX];
+	struct host_strangers strangers;
 	struct engine_config config;
 	struct output out;
 	int rc;
@@ -218,14 +339,16 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	if (rc)
 		return rc;
 	config = sizing_config(o, &conn.export);
-	config.record_bytes = conn.tls ? sizeof(struct records) : 0;
 	conn_fini(&conn);
 	output_begin(&out, stdout, &line->output);
 	print_lines(&out, "process", lines,
 		    sizing_process_lines(&config, lines));
-	if (o->swap != SWAP_NO)
+	if (o->swap != SWAP_NO) {
+		(void)host_strangers_look(host_paths.proc, host_paths.sys,
+					  &strangers);
 		print_lines(&out, "kernel", lines,
-			    sizing_kernel_lines(o, lines));
+			    sizing_kernel_lines(o, &strangers, lines));
+	}
 	return output_end(&out, err);
 }
 
@@ -233,9 +356,9 @@ static int run(int argc, char **argv, struct err *err)
 {
 	struct attach_line line = {
 		.options = {
+			.index = -1,
 			.swapon_priority = -1,
 			.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
-			.slots = SLOTS_DEFAULT,
 			.slot_bytes = SLOT_BYTES_DEFAULT,
 		},
 	};
@@ -251,6 +374,8 @@ static int run(int argc, char **argv, struct err *err)
 		rc = addr_set_export(&line.options.addr, line.export_name, err);
 	if (!rc)
 		rc = check(&line.options, err);
+	if (!rc)
+		rc = check_reserve(&line.options, err);
 	if (!rc && line.options.dry_run)
 		return dry_run(&line, err);
 	if (!rc)
@@ -262,13 +387,14 @@ static int run(int argc, char **argv, struct err *err)
 
 const struct command cmd_attach = {
 	.name = "attach",
-	.words = "URI|HOST [PORT] [DEV|auto]",
+	.words = "URI|HOST [PORT] [DEV|nbd|ublk|auto]",
 	.summary = "Makes an export a block device.",
 	.details = "Prints the name of the device once it can be used.\n"
 		   "URI is nbd://HOST[:PORT]/EXPORT or "
 		   "nbd+unix:///EXPORT?socket=PATH.\n"
-		   "Without DEV, or with auto, the first free device is "
-		   "taken.",
+		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
+		   "first free one.\nauto is ublk where the kernel has what "
+		   "it takes, else nbd. Without any: nbd.",
 	.options = attach_options,
 	.run = run,
 };

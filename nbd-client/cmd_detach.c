@@ -11,20 +11,21 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/ctl_socket.h"
 #include "nbd-client/genl.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/swap.h"
+#include "nbd-client/ublk_ctl.h"
 
 /* Draining waits for the server; the last bytes of a slow one take a while. */
 #define DETACH_TIMEOUT_MS 120000u
 /* Nothing is waited for: what is under way fails. */
 #define FORCE_TIMEOUT_MS 15000u
-/* From the daemon's answer to its end. */
-#define GONE_TIMEOUT_MS 10000u
 #define GONE_POLL_MS 20
 
 struct detach_line {
@@ -40,9 +41,7 @@ static const struct option_spec detach_options[] = {
 };
 
 struct detach {
-	uint32_t index;
-	char name[DEVICE_NAME_BYTES];   /* "nbd0" */
-	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
+	struct blockdev dev;
 	bool force;
 };
 
@@ -60,14 +59,14 @@ static int switch_swap_off(const struct detach *d,
 {
 	bool active;
 
-	if (swap_is_active(d->device, &active) || !active)
+	if (swap_is_active(d->dev.path, &active) || !active)
 		return 0;
 	if (d->force && page->link != STATS_LINK_UP) {
 		warn("the link is down, so its swap is given up; programs "
-		     "whose pages are there will fail", d->device);
+		     "whose pages are there will fail", d->dev.path);
 		return 0;
 	}
-	return swap_deactivate(d->device, err);
+	return swap_deactivate(d->dev.path, err);
 }
 
 /*
@@ -77,14 +76,14 @@ static int switch_swap_off(const struct detach *d,
  */
 static int flush(const struct detach *d, struct err *err)
 {
-	int fd = open(d->device, O_RDWR | O_EXCL | O_CLOEXEC);
+	int fd = open(d->dev.path, O_RDWR | O_EXCL | O_CLOEXEC);
 	int rc = 0;
 
 	if (fd < 0 && (errno == EROFS || (errno == EACCES && !geteuid())))
 		return 0; /* a read-only device has nothing to write */
 	if (fd < 0)
 		return err_set(err, errno == EBUSY ? X_BUSY : X_FAILURE, errno,
-			       "%s: %s", d->device,
+			       "%s: %s", d->dev.path,
 			       errno == EBUSY ?
 				       "mounted or otherwise in use; unmount it first, "
 				       "or lose what is not written with --force" :
@@ -92,7 +91,7 @@ static int flush(const struct detach *d, struct err *err)
 	if (fsync(fd) < 0)
 		rc = err_set(err, X_FAILURE, errno,
 			     "%s: not all of it could be written: %s; "
-			     "--force detaches all the same", d->device,
+			     "--force detaches all the same", d->dev.path,
 			     strerror(errno));
 	close(fd);
 	return rc;
@@ -107,7 +106,7 @@ static int wait_for_end(const struct detach *d, pid_t pid, uint64_t start,
 	bool file;
 
 	for (;;) {
-		file = !stats_open(d->name, &page, NULL);
+		file = !stats_open(d->dev.name, &page, NULL);
 		if (file)
 			stats_close(page);
 		if (!file && !host_process_alive(pid, start))
@@ -116,7 +115,7 @@ static int wait_for_end(const struct detach *d, pid_t pid, uint64_t start,
 			return err_set(err, X_FAILURE, ETIMEDOUT,
 				       "the daemon of %s (process %d) does "
 				       "not end; see \"nbd-client status %s\"",
-				       d->device, pid, d->name);
+				       d->dev.path, pid, d->dev.name);
 		poll(NULL, 0, GONE_POLL_MS);
 	}
 }
@@ -133,7 +132,7 @@ static int detach_living(const struct detach *d, const struct stats_page *page,
 		rc = flush(d, err);
 	if (rc)
 		return rc;
-	rc = ctl_call(d->name, CTL_DETACH, d->force ? CTL_FLAG_FORCE : 0,
+	rc = ctl_call(d->dev.name, CTL_DETACH, d->force ? CTL_FLAG_FORCE : 0,
 		      d->force ? FORCE_TIMEOUT_MS : DETACH_TIMEOUT_MS, err);
 	/* It was about to end anyway, for whatever reason. */
 	if ((rc == -ENOENT || rc == -ECONNREFUSED || rc == -ECONNRESET) &&
@@ -142,7 +141,13 @@ static int detach_living(const struct detach *d, const struct stats_page *page,
 	return rc ? rc : wait_for_end(d, pid, start, err);
 }
 
-static int disconnect(const struct detach *d, struct err *err)
+static int nbd_owner(const struct detach *d, pid_t *ret_pid, struct err *err)
+{
+	(void)err;
+	return nbd_sysfs_pid(d->dev.index, ret_pid);
+}
+
+static int nbd_disconnect(const struct detach *d, struct err *err)
 {
 	struct genl genl;
 	int rc;
@@ -150,10 +155,53 @@ static int disconnect(const struct detach *d, struct err *err)
 	rc = genl_open(&genl, err);
 	if (rc)
 		return rc;
-	rc = genl_nbd_disconnect(&genl, d->index, err);
+	rc = genl_nbd_disconnect(&genl, d->dev.index, err);
 	genl_close(&genl);
-	return rc ? rc : nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, err);
+	return rc ? rc : nbd_sysfs_wait_gone(d->dev.index, GONE_TIMEOUT_MS, err);
 }
+
+static int ublk_owner(const struct detach *d, pid_t *ret_pid, struct err *err)
+{
+	struct ublk_ctl ctl;
+	int rc;
+
+	if (!blockdev_exists(d->dev.name) &&
+	    access("/dev/ublk-control", F_OK))
+		return -ENOENT; /* not even a driver */
+	rc = ublk_ctl_open(&ctl, err);
+	if (rc)
+		return rc;
+	rc = ublk_ctl_find(&ctl, d->dev.index, err);
+	*ret_pid = ctl.info.ublksrv_pid;
+	ublk_ctl_close(&ctl);
+	return rc == -ENODEV ? -ENOENT : rc;
+}
+
+static int ublk_disconnect(const struct detach *d, struct err *err)
+{
+	struct ublk_ctl ctl;
+	int rc;
+
+	rc = ublk_ctl_open(&ctl, err);
+	if (rc)
+		return rc;
+	ctl.dev_id = d->dev.index;
+	rc = ublk_ctl_stop(&ctl, GONE_TIMEOUT_MS, err);
+	if (!rc)
+		rc = ublk_ctl_delete(&ctl, GONE_TIMEOUT_MS, err);
+	ublk_ctl_close(&ctl);
+	return rc;
+}
+
+/* How to deal with a device whose daemon cannot. */
+static const struct {
+	/* The process that serves or served it; -ENOENT: the device is free. */
+	int (*owner)(const struct detach *d, pid_t *ret_pid, struct err *err);
+	int (*disconnect)(const struct detach *d, struct err *err);
+} fronts[] = {
+	[FRONT_NBD] = { nbd_owner, nbd_disconnect },
+	[FRONT_UBLK] = { ublk_owner, ublk_disconnect },
+};
 
 static void remove_traces(const struct detach *d)
 {
@@ -161,12 +209,14 @@ static void remove_traces(const struct detach *d)
 	struct err err = { 0 };
 
 	if (host_drop_stale(note, &err))
-		warn(err.text, d->device);
+		warn(err.text, d->dev.path);
 	else if (*note)
-		warn(note, d->device);
-	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, d->name);
+		warn(note, d->dev.path);
+	/* Harmless by now. Whoever never shed may lack what that needs. */
+	(void)shed_drop_stale();
+	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, d->dev.name);
 	(void)unlink(path);
-	stats_remove(d->name, NULL);
+	stats_remove(d->dev.name, NULL);
 }
 
 /* Its daemon died, perhaps leaving the device behind. */
@@ -175,36 +225,43 @@ static int detach_dead(const struct detach *d, struct err *err)
 	pid_t pid;
 	int rc;
 
-	if (nbd_sysfs_pid(d->index, &pid) == 0) {
+	rc = fronts[d->dev.front].owner(d, &pid, err);
+	if (rc && rc != -ENOENT)
+		return rc;
+	if (!rc) {
 		if (!d->force)
 			return err_set(err, X_BUSY, ESRCH,
 				       "the daemon of %s has died and requests "
 				       "wait for it; --force gives them up: "
 				       "they fail, and what was not written "
-				       "is lost", d->device);
-		rc = disconnect(d, err);
+				       "is lost", d->dev.path);
+		rc = fronts[d->dev.front].disconnect(d, err);
 		if (rc)
 			return rc;
 	}
 	remove_traces(d);
-	warn("its daemon had died; what it left behind is removed", d->device);
+	warn("its daemon had died; what it left behind is removed", d->dev.path);
 	return 0;
 }
 
-/* Connected by the old nbd-client, by qemu-nbd, or by one of us without page. */
+/* Connected by another program, or by one of us without page. */
 static int detach_unknown(const struct detach *d, struct err *err)
 {
 	pid_t pid;
+	int rc;
 
-	if (nbd_sysfs_pid(d->index, &pid))
+	rc = fronts[d->dev.front].owner(d, &pid, err);
+	if (rc && rc != -ENOENT)
+		return rc;
+	if (rc)
 		return err_set(err, X_NOT_FOUND, ENOENT, "%s is not attached; "
-			       "\"nbd-client list\" shows what is", d->device);
+			       "\"nbd-client list\" shows what is", d->dev.path);
 	if (!d->force)
 		return err_set(err, X_NOT_FOUND, ENOENT,
 			       "%s was not attached by this program but by "
 			       "process %d; use what attached it, or --force",
-			       d->device, pid);
-	return disconnect(d, err);
+			       d->dev.path, pid);
+	return fronts[d->dev.front].disconnect(d, err);
 }
 
 static int run(int argc, char **argv, struct err *err)
@@ -220,25 +277,22 @@ static int run(int argc, char **argv, struct err *err)
 		return rc > 0 ? 0 : rc;
 	d.force = line.force;
 	host_cgroup_leave(); /* if the daemon started us: it will remove it */
-	rc = nbd_sysfs_parse(words.word[0], &d.index, err);
+	rc = blockdev_parse(words.word[0], &d.dev, err);
 	if (rc)
 		return rc;
-	nbd_sysfs_name(d.index, d.name);
-	nbd_sysfs_device(d.index, d.device);
-
-	rc = stats_open(d.name, &page, err);
+	rc = stats_open(d.dev.name, &page, err);
 	if (rc == -ENOENT)
 		return detach_unknown(&d, err);
 	if (rc) {
 		/* Unreadable: only by force, and only if nobody serves it. */
-		if (d.force && ctl_call(d.name, CTL_PING, 0, 1000, NULL) ==
+		if (d.force && ctl_call(d.dev.name, CTL_PING, 0, 1000, NULL) ==
 				       -ECONNREFUSED)
 			return detach_dead(&d, err);
 		return rc;
 	}
 	if (geteuid() != 0)
 		rc = err_set(err, X_PERMISSION, EPERM,
-			     "only root may detach %s; run as root", d.device);
+			     "only root may detach %s; run as root", d.dev.path);
 	else if (stats_alive(page))
 		rc = detach_living(&d, page, err);
 	else

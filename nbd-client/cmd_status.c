@@ -10,8 +10,8 @@
 
 #include "common/clock.h"
 #include "include/nbd-wire.h"
+#include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
-#include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
 
 struct status_line {
@@ -161,6 +161,11 @@ static void put_link_error(struct table *table, const struct stats_page *page)
 		table_none(table);
 }
 
+static void put_shed(struct table *table, const struct stats_page *page)
+{
+	table_string(table, stats_shed_name(page->shed));
+}
+
 static const struct field device_fields[] = {
 	{ { "device", "Device", 0 }, FIELD_STRING, AT(device), NULL },
 	{ { "daemon", "Daemon", 0 }, FIELD_CALL, 0, put_daemon },
@@ -202,6 +207,13 @@ static const struct field device_fields[] = {
 	{ { "reconnects", "Reconnects", 0 }, FIELD_U64, AT(reconnects), NULL },
 	{ { "connect_attempts", "Attempts since lost", 0 }, FIELD_U64,
 	  AT(connect_attempts), NULL },
+	{ { "shed", "Traffic shedding", 0 }, FIELD_CALL, 0, put_shed },
+	{ { "shed_since", "Shedding so since", 0 }, FIELD_TIME, AT(shed_since),
+	  NULL },
+	{ { "shed_packets", "Packets shed", 0 }, FIELD_U64, AT(shed_packets),
+	  NULL },
+	{ { "shed_bytes", "Bytes shed", 0 }, FIELD_SIZE64, AT(shed_bytes),
+	  NULL },
 	{ { "data_heartbeat", "Data heartbeat", 0 }, FIELD_CALL, 0,
 	  put_data_heartbeat },
 	{ { "data_silent_ms", "Data silent, ms", 0 }, FIELD_CALL, 0,
@@ -391,20 +403,18 @@ static int run(int argc, char **argv, struct err *err)
 {
 	struct status_line line = { 0 };
 	const struct stats_page *page;
-	char name[DEVICE_NAME_BYTES];
+	struct blockdev device;
 	struct words words;
 	struct output out;
-	uint32_t index;
 	int rc;
 
 	rc = options_parse(&cmd_status, argc, argv, &line, 1, 1, &words, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
-	rc = nbd_sysfs_parse(words.word[0], &index, err);
+	rc = blockdev_parse(words.word[0], &device, err);
 	if (rc)
 		return rc;
-	nbd_sysfs_name(index, name);
-	rc = stats_open(name, &page, err);
+	rc = stats_open(device.name, &page, err);
 	if (rc)
 		return rc;
 	output_begin(&out, stdout, &line.output);
@@ -417,7 +427,8 @@ static int run(int argc, char **argv, struct err *err)
 	if (!rc && !stats_alive(page))
 		rc = err_set(err, X_FAILURE, ESRCH,
 			     "the daemon of %s has died; \"nbd-client detach "
-			     "--force %s\" removes what is left", name, name);
+			     "--force %s\" removes what is left", device.name,
+			     device.name);
 	stats_close(page);
 	return rc;
 }

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "nbd-client/conn.h"
 #include "nbd-client/ktls.h"
+#include "nbd-client/tls_memory.h"
 
 int conn_init(struct conn *c, const struct addr *addr,
 	      const struct socket_memory *memory, uint32_t handshake_ms,
@@ -43,6 +44,22 @@ void conn_set_tls(struct conn *c, struct tls *tls)
 {
 	c->tls = tls && tls->mode != HANDSHAKE_TLS_OFF ? tls : NULL;
 	link_tls_init(&c->link_tls, tls);
+}
+
+int conn_init_tls(struct conn *c, struct tls *tls,
+		  const struct tls_options *options, struct err *err)
+{
+	enum handshake_tls mode;
+	int ret = tls_decide(options, c->addr, &mode, err);
+
+	if (ret < 0 || mode == HANDSHAKE_TLS_OFF)
+		return ret;
+	ret = tls_memory_open(err);
+	if (!ret)
+		ret = tls_open(tls, options, c->addr, err);
+	if (!ret)
+		conn_set_tls(c, tls);
+	return ret;
 }
 
 /* What a device rests on must not change under it. */

@@ -75,6 +75,13 @@ void conn_fini(struct conn *c);
 void conn_set_tls(struct conn *c, struct tls *tls);
 
 /*
+ * The same for a process that serves a device: also gets OpenSSL's memory and
+ * reads the files, if TLS is wanted. *tls is to be closed after conn_fini().
+ */
+int conn_init_tls(struct conn *c, struct tls *tls,
+		  const struct tls_options *options, struct err *err);
+
+/*
  * Asks what the export is, on a connection of its own that ends politely, and
  * fills in c->export. 0 or -errno.
  */

@@ -11,11 +11,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "common/check.h"
-#include "common/clock.h"
 #include "nbd-client/ctl_socket.h"
 
 const char *ctl_run_dir = RUN_DIR;
@@ -40,9 +40,10 @@ int ctl_listen(struct ctl_socket *ctl, const char *name, struct err *err)
 	struct sockaddr_un addr;
 	mode_t mask;
 	size_t i;
-	int rc, error;
+	int rc;
 
 	memset(ctl, 0, sizeof(*ctl));
+	ordinary_init(&ctl->ordinary);
 	for (i = 0; i < CTL_CLIENTS; i++)
 		ctl->clients[i].fd = -1;
 	ctl->listen_fd = socket(AF_UNIX,
@@ -68,11 +69,10 @@ int ctl_listen(struct ctl_socket *ctl, const char *name, struct err *err)
 out:
 	if (!rc)
 		return 0;
-	error = -rc;
 	ctl_close(ctl);
-	return err_set(err, error == EACCES ? X_PERMISSION : X_FAILURE, error,
-		       "cannot make the control socket %s/%s.sock: %s",
-		       ctl_run_dir, name, strerror(error));
+	return err_explain(err, NULL, -rc,
+			   "cannot make the control socket %s/%s.sock",
+			   ctl_run_dir, name);
 }
 
 static void drop(struct ctl_client *client)
@@ -80,6 +80,7 @@ static void drop(struct ctl_client *client)
 	close(client->fd);
 	client->fd = -1;
 	client->asked = false;
+	client->deferred = false;
 }
 
 void ctl_close(struct ctl_socket *ctl)
@@ -107,7 +108,7 @@ size_t ctl_pollfds(const struct ctl_socket *ctl,
 		return 0;
 	ret_fds[count++] = (struct pollfd){ .fd = ctl->listen_fd,
 					    .events = POLLIN };
-	for (i = 0; i < CTL_CLIENTS; i++) {
+	for (i = 0; i < CTL_CLIENTS && ordinary_ready(&ctl->ordinary); i++) {
 		/* One that waits for its answer has nothing more to say. */
 		if (ctl->clients[i].fd >= 0 && !ctl->clients[i].asked)
 			ret_fds[count++] =
@@ -155,6 +156,7 @@ static void accept_all(struct ctl_socket *ctl)
 		}
 		client->fd = fd;
 		client->asked = false;
+		client->deferred = false;
 		client->order = ctl->arrivals++;
 	}
 }
@@ -165,13 +167,26 @@ static bool valid(const struct ctl_request *request, size_t length)
 	       request->command <= CTL_DETACH;
 }
 
+/* No message may be received now: its bytes wait in the kernel. */
+static void defer(struct ctl_socket *ctl, struct ctl_client *client)
+{
+	struct pollfd fd = { .fd = client->fd, .events = POLLIN };
+
+	if (client->deferred || poll(&fd, 1, 0) != 1)
+		return;
+	client->deferred = true;
+	ordinary_defer(&ctl->ordinary);
+}
+
 bool ctl_step(struct ctl_socket *ctl, struct ctl_request *ret_request,
 	      uint32_t *ret_client)
 {
-	struct ctl_request request;
+	struct ctl_request *request;
 	uint32_t i;
 	ssize_t n;
+	bool ok;
 
+	_Static_assert(sizeof(*request) <= ORDINARY_BUFFER_BYTES, "it fits");
 	if (ctl->listen_fd < 0)
 		return false;
 	accept_all(ctl);
@@ -180,7 +195,16 @@ bool ctl_step(struct ctl_socket *ctl, struct ctl_request *ret_request,
 
 		if (client->fd < 0 || client->asked)
 			continue;
-		n = recv(client->fd, &request, sizeof(request), MSG_TRUNC);
+		request = ordinary_take(&ctl->ordinary);
+		if (!request) {
+			defer(ctl, client);
+			continue;
+		}
+		n = recv(client->fd, request, sizeof(*request), MSG_TRUNC);
+		ok = n > 0 && valid(request, (size_t)n);
+		if (ok)
+			*ret_request = *request;
+		ordinary_give(&ctl->ordinary, n > 0);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			continue;
 		if (n <= 0) {
@@ -188,13 +212,12 @@ bool ctl_step(struct ctl_socket *ctl, struct ctl_request *ret_request,
 			continue;
 		}
 		client->asked = true;
-		if (!valid(&request, (size_t)n)) {
+		if (!ok) {
 			ctl_reply(ctl, i, X_USAGE,
 				  "the daemon does not understand this "
 				  "request; is it of another version?");
 			continue;
 		}
-		*ret_request = request;
 		*ret_client = i;
 		return true;
 	}
@@ -218,75 +241,33 @@ void ctl_reply(struct ctl_socket *ctl, uint32_t client, int exit_code,
 
 /* ---- Client ---- */
 
+static const struct err_hint call_hints[] = {
+	{ ENOENT, X_NOT_FOUND, "no daemon serves it" },
+	{ ECONNREFUSED, X_NOT_FOUND, "no daemon serves it" },
+	{ EACCES, X_PERMISSION, "run as root" },
+	{ EPERM, X_PERMISSION, "run as root" },
+	{ ETIMEDOUT, X_FAILURE, "\"nbd-client status\" shows what it does" },
+	{ ECONNRESET, X_FAILURE, "it ended without an answer" },
+	{ 0, X_FAILURE, NULL },
+};
+
 static int call_failed(const char *name, int error, struct err *err)
 {
-	switch (error) {
-	case ENOENT:
-	case ECONNREFUSED:
-		return err_set(err, X_NOT_FOUND, error,
-			       "no daemon serves %s", name);
-	case EACCES:
-	case EPERM:
-		return err_set(err, X_PERMISSION, error,
-			       "not allowed to talk to the daemon of %s; run as "
-			       "root", name);
-	case ETIMEDOUT:
-		return err_set(err, X_FAILURE, error,
-			       "the daemon of %s does not answer in time; see "
-			       "\"nbd-client status %s\"", name, name);
-	case ECONNRESET:
-		return err_set(err, X_FAILURE, error,
-			       "the daemon of %s ended without an answer",
-			       name);
-	default:
-		return err_set(err, X_FAILURE, error,
-			       "cannot talk to the daemon of %s: %s", name,
-			       strerror(error));
-	}
-}
-
-/* Waits for the socket to become readable or writable. 0 or -errno. */
-static int wait_for(int fd, short events, uint64_t deadline_ns)
-{
-	struct pollfd pfd = { .fd = fd, .events = events };
-	uint64_t now;
-	int n;
-
-	do {
-		now = clock_now_ns();
-		if (now >= deadline_ns)
-			return -ETIMEDOUT;
-		n = poll(&pfd, 1, (int)((deadline_ns - now) / NS_PER_MS + 1));
-	} while (n == 0 || (n < 0 && errno == EINTR));
-	return n < 0 ? -errno : 0;
-}
-
-/* Connects; a full backlog (EAGAIN) is waited for. */
-static int connect_in_time(int fd, const struct sockaddr_un *addr,
-			   uint64_t deadline_ns)
-{
-	while (connect(fd, (const struct sockaddr *)addr, sizeof(*addr))) {
-		if (errno != EAGAIN && errno != EINTR)
-			return -errno;
-		if (clock_now_ns() >= deadline_ns)
-			return -ETIMEDOUT;
-		poll(NULL, 0, 10);
-	}
-	return 0;
+	return err_explain(err, call_hints, error,
+			   "cannot talk to the daemon of %s", name);
 }
 
 static int exchange(int fd, const struct ctl_request *request,
-		    struct ctl_reply *ret_reply, uint64_t deadline_ns)
+		    struct ctl_reply *ret_reply)
 {
 	ssize_t n;
-	int rc;
 
 	if (send(fd, request, sizeof(*request), MSG_NOSIGNAL) < 0)
 		return errno == EPIPE ? -ECONNRESET : -errno;
-	rc = wait_for(fd, POLLIN, deadline_ns);
-	if (rc)
-		return rc;
-	n = recv(fd, ret_reply, sizeof(*ret_reply), 0);
+	/* A stopped and continued process is interrupted, too. */
+	do
+		n = recv(fd, ret_reply, sizeof(*ret_reply), 0);
+	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	if (n == 0)
@@ -300,7 +281,8 @@ static int exchange(int fd, const struct ctl_request *request,
 int ctl_call(const char *name, enum ctl_command command, uint32_t flags,
 	     uint32_t timeout_ms, struct err *err)
 {
-	uint64_t deadline = clock_now_ns() + timeout_ms * NS_PER_MS;
+	struct timeval timeout = { .tv_sec = timeout_ms / 1000,
+				   .tv_usec = timeout_ms % 1000 * 1000 };
 	struct ctl_request request = { .magic = CTL_MAGIC,
 				       .command = command,
 				       .flags = flags };
@@ -308,15 +290,22 @@ int ctl_call(const char *name, enum ctl_command command, uint32_t flags,
 	struct sockaddr_un addr;
 	int fd, rc;
 
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return call_failed(name, errno, err);
 	rc = address(name, &addr);
+	/* connect() waits for room in the backlog as long as a send() may. */
+	if (!rc && (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout,
+			       sizeof(timeout)) ||
+		    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout,
+			       sizeof(timeout)) ||
+		    connect(fd, (struct sockaddr *)&addr, sizeof(addr))))
+		rc = -errno;
 	if (!rc)
-		rc = connect_in_time(fd, &addr, deadline);
-	if (!rc)
-		rc = exchange(fd, &request, &reply, deadline);
+		rc = exchange(fd, &request, &reply);
 	close(fd);
+	if (rc == -EAGAIN)
+		rc = -ETIMEDOUT;
 	if (rc)
 		return call_failed(name, -rc, err);
 	if (reply.exit_code)

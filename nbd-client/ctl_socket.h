@@ -17,6 +17,7 @@
 
 #include "common/err.h"
 #include "include/ctl.h"
+#include "nbd-client/classify.h"
 
 /* RUN_DIR; unit tests point it elsewhere. */
 extern const char *ctl_run_dir;
@@ -31,6 +32,7 @@ extern const char *ctl_run_dir;
 struct ctl_client {
 	int fd; /* -1: none */
 	bool asked;      /* its request is with the daemon, a reply is owed */
+	bool deferred;   /* its request waits in the kernel, and is counted */
 	uint64_t order;  /* of arrival */
 };
 
@@ -38,6 +40,7 @@ struct ctl_socket {
 	int listen_fd;
 	struct ctl_client clients[CTL_CLIENTS];
 	uint64_t arrivals;
+	struct ordinary ordinary; /* what its requests are received into */
 	char path[108];
 };
 
@@ -47,7 +50,10 @@ int ctl_listen(struct ctl_socket *ctl, const char *name, struct err *err);
 /* Hangs up on everybody and removes the socket. Safe after a failed listen. */
 void ctl_close(struct ctl_socket *ctl);
 
-/* Fills in what to poll for; returns how many, at most CTL_POLLFDS. */
+/*
+ * Fills in what to poll for; returns how many, at most CTL_POLLFDS. Not for
+ * clients while no message may be received; ordinary_update() changes that.
+ */
 size_t ctl_pollfds(const struct ctl_socket *ctl,
 		   struct pollfd ret_fds[CTL_POLLFDS]);
 

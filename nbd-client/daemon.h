@@ -12,6 +12,7 @@
 #include "common/addr.h"
 #include "common/err.h"
 #include "include/bounds.h"
+#include "include/front.h"
 #include "nbd-client/tls.h"
 
 /* How serious the user is about the promise. */
@@ -24,7 +25,8 @@ enum swap_mode {
 struct attach_options {
 	struct addr addr;
 	struct tls_options tls;
-	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd3"; empty: the first free */
+	enum front_kind front;
+	int32_t index; /* 3: /dev/nbd3; -1: the first free */
 	enum swap_mode swap;
 	bool swapon;         /* activate as swap once attached; implies SWAP_YES */
 	int swapon_priority; /* -1: the kernel chooses */
@@ -37,7 +39,12 @@ struct attach_options {
 	uint32_t slots;        /* queue depth; default SLOTS_DEFAULT */
 	uint32_t slot_bytes;   /* default SLOT_BYTES_DEFAULT */
 	uint32_t dead_timeout_s; /* fail I/O after a link lost for so long; 0: never */
+	uint64_t reserve_bytes; /* 0: of slots; else of the pinned region, at most */
 	uint64_t min_free_kbytes; /* 0: derived; else what to raise it to */
+	uint32_t without; /* 1 << MEASURE_... of each that is left out */
+	bool shed; /* drop strangers' packets while memory is low */
+	uint32_t shed_port_count; /* but not those of these ports */
+	uint16_t shed_ports[SHED_PORTS_MAX];
 };
 
 /*

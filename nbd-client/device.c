@@ -5,9 +5,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -16,25 +18,13 @@
 #include "common/log.h"
 #include "common/proto.h"
 #include "nbd-client/device.h"
+#include "nbd-client/device_front.h"
 #include "nbd-client/device_serve.h"
-#include "nbd-client/donor.h"
 #include "nbd-client/host.h"
-#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/host_strangers.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
-#include "nbd-client/tls_memory.h"
-
-#define READY_TIMEOUT_MS 10000u
-#define GONE_TIMEOUT_MS 10000u
-
-/* What the kernel's nbd driver understands of a server's flags. */
-#define KERNEL_FLAGS                                                           \
-	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_READ_ONLY | NBD_FLAG_SEND_FLUSH |       \
-	 NBD_FLAG_SEND_FUA | NBD_FLAG_ROTATIONAL | NBD_FLAG_SEND_TRIM |        \
-	 NBD_FLAG_SEND_WRITE_ZEROES)
-
-/* "For ever" in the seconds that the kernel multiplies by HZ. */
-#define DEAD_CONN_FOREVER_S (10u * 365 * 24 * 3600)
 
 /* ---- what the server has ---- */
 
@@ -70,23 +60,6 @@ static int choose_blocks(struct device *d, struct err *err)
 	return 0;
 }
 
-/* All files are read here, all of OpenSSL's memory is got here. */
-static int tls_up(struct device *d, struct err *err)
-{
-	const struct attach_options *o = d->options;
-	enum handshake_tls mode;
-	int ret = tls_decide(&o->tls, &o->addr, &mode, err);
-
-	if (ret < 0 || mode == HANDSHAKE_TLS_OFF)
-		return ret;
-	ret = tls_memory_open(err);
-	if (!ret)
-		ret = tls_open(&d->tls, &o->tls, &o->addr, err);
-	if (!ret)
-		conn_set_tls(&d->conn, &d->tls);
-	return ret;
-}
-
 static int probe_up(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
@@ -97,7 +70,7 @@ static int probe_up(struct device *d, struct err *err)
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
 	if (!ret)
-		ret = tls_up(d, err);
+		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
 	if (!ret)
 		ret = conn_probe(&d->conn, err); /* opened once protected */
 	if (ret < 0)
@@ -106,8 +79,6 @@ static int probe_up(struct device *d, struct err *err)
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
 	d->config = sizing_config(o, &d->conn.export);
-	if (d->conn.tls)
-		d->config.record_bytes = sizeof(struct records);
 	return choose_blocks(d, err);
 }
 
@@ -139,57 +110,13 @@ static void lock_down(struct device *d)
 	d->lock_fd = -1;
 }
 
-static int choose_up(struct device *d, struct err *err)
+void device_set_name(struct device *d, enum front_kind front)
 {
-	pid_t pid;
-	int ret = nbd_sysfs_load(err);
+	struct blockdev b;
 
-	if (!ret)
-		ret = genl_open(&d->genl, err);
-	if (ret < 0)
-		return ret;
-	if (d->options->device[0])
-		ret = nbd_sysfs_parse(d->options->device, &d->index, err);
-	else
-		ret = nbd_sysfs_find_free(&d->index, err);
-	if (!ret && nbd_sysfs_pid(d->index, &pid) == 0)
-		ret = err_set(err, X_BUSY, EBUSY,
-			      "/dev/nbd%u is in use by process %d; choose another device, "
-			      "or detach it first", d->index, (int)pid);
-	if (ret < 0)
-		return ret;
-	nbd_sysfs_name(d->index, d->name);
-	nbd_sysfs_device(d->index, d->path);
-	return 0;
-}
-
-static void choose_down(struct device *d)
-{
-	genl_close(&d->genl);
-}
-
-/*
- * A device that does not exist yet is made by the driver at CONNECT, with
- * requests larger than our slots and udev waiting to read. So it is connected
- * once with a socket that leads nowhere and a size of 0, and can then be tuned.
- */
-static int make_device(struct device *d, struct err *err)
-{
-	const struct socket_memory none = { 0 };
-	struct stats_guarantee unused[STATS_GUARANTEES] = { 0 };
-	struct sockets sockets;
-	int reserved, ret;
-
-	sockets_init(&sockets, &none);
-	ret = sockets_prepare(&sockets, AF_INET, &reserved, err);
-	if (!ret)
-		donor_donate(&sockets, &d->genl, d->index, unused);
-	sockets_fini(&sockets);
-	if (!ret && !nbd_sysfs_exists(d->index))
-		ret = err_set(err, X_KERNEL, ENODEV,
-			      "the nbd driver does not make %s; load it with a larger nbds_max",
-			      d->path);
-	return ret;
+	blockdev_set(&b, front, d->index);
+	memcpy(d->name, b.name, sizeof(d->name));
+	memcpy(d->path, b.path, sizeof(d->path));
 }
 
 /* The sockets that serve later, in the cgroup that we are in now. */
@@ -205,31 +132,22 @@ static int sockets_up(struct device *d, struct err *err)
 	ret = sockets_prepare(&d->conn.sockets, family, &reserved, err);
 	if (ret < 0)
 		return ret;
-	if (reserved == 0)
-		stats_guarantee_set(rows, "socket memory", GUARANTEE_OK,
+	if (measure_left_out(MEASURE_SOCKET_MEMORY))
+		; /* asked for none */
+	else if (reserved == 0)
+		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_OK,
 				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
 				    d->conn.sockets.memory.reserve_bytes / KIB,
 				    SOCKETS_COUNT);
 	else
-		stats_guarantee_set(rows, "socket memory", GUARANTEE_DEGRADED,
+		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_DEGRADED,
 				    "no SO_RESERVE_MEM: %s",
 				    reserved == -EOPNOTSUPP ?
 					    "the process is in no memory cgroup" :
 					    strerror(-reserved));
-	donor_donate(&d->conn.sockets, &d->genl, d->index, rows);
+	if (!measure_left_out(MEASURE_DONOR))
+		d->kind->donate(d);
 	return 0;
-}
-
-static int tune_early_up(struct device *d, struct err *err)
-{
-	if (!nbd_sysfs_exists(d->index)) {
-		int ret = make_device(d, err);
-
-		if (ret < 0)
-			return ret;
-	}
-	nbd_sysfs_save(d->index, &d->queue);
-	return nbd_sysfs_tune_early(d->index, d->config.slot_bytes, err);
 }
 
 /* ---- the page that shows it ---- */
@@ -239,7 +157,7 @@ static void fill_page(struct device *d)
 	struct stats_page *p = d->page;
 	const struct export_info *x = &d->conn.export;
 
-	memcpy(p->front, "nbd", sizeof("nbd"));
+	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
 	memcpy(p->uri, d->uri, sizeof(p->uri));
 	p->attached_at = (uint64_t)time(NULL);
 	p->link_since = p->attached_at;
@@ -290,15 +208,29 @@ static void ctl_down(struct device *d)
 
 /* ---- protection ---- */
 
+static void leave_out(struct device *d)
+{
+	char names[MEASURE_TEXT_BYTES];
+
+	measure_leave_out(d->options->without, d->page->guarantees);
+	if (!d->options->without)
+		return;
+	measure_format(d->options->without, names, sizeof(names));
+	log_say(LOG_LEVEL_WARNING,
+		"%s: NOT protected by %s: left out by --without, which is for measuring",
+		d->path, names);
+}
+
 static int protect_up(struct device *d, struct err *err)
 {
 	char note[HOST_NOTE_BYTES];
 
+	leave_out(d);
 	if (host_drop_stale(note, err) == 0 && note[0])
 		log_say(LOG_LEVEL_NOTICE, "%s", note);
 	err_clear(err);
 	host_protect_process(d->page->guarantees);
-	if (d->options->swap != SWAP_NO)
+	if (d->options->swap != SWAP_NO && !measure_left_out(MEASURE_CGROUP))
 		host_cgroup_enter(d->name, sizing_footprint_bytes(&d->config),
 				  d->page->guarantees);
 	host_protect_thread("control", HOST_FIFO_CONTROL, d->page->guarantees);
@@ -323,13 +255,21 @@ static bool wants_reserve(const struct device *d)
 static int reserve_up(struct device *d, struct err *err)
 {
 	struct host_needs needs = sizing_needs(d->options);
+	struct host_ask ask = {
+		.reserve = !measure_left_out(MEASURE_RESERVE),
+		.sysctls = d->options->swap != SWAP_NO &&
+			   !measure_left_out(MEASURE_SYSCTLS),
+		.device_kbytes = host_needs_kbytes(&needs),
+		.explicit_kbytes = d->options->min_free_kbytes,
+	};
+	struct host_strangers strangers;
 	int ret;
 
 	if (!wants_reserve(d))
 		return 0;
-	ret = host_reserve_raise(d->name, host_needs_kbytes(&needs),
-				 d->options->min_free_kbytes,
-				 d->page->guarantees, err);
+	(void)host_strangers_look(host_paths.proc, host_paths.sys, &strangers);
+	ask.shared_kbytes = host_strangers_kbytes(&strangers);
+	ret = host_reserve_raise(d->name, &ask, d->page->guarantees, err);
 	return d->options->swap == SWAP_YES ? ret : 0;
 }
 
@@ -357,6 +297,29 @@ static int connect_up(struct device *d, struct err *err)
 	return ret;
 }
 
+/* ---- strangers' packets ---- */
+
+static int shed_up(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	int ret;
+
+	if (!o->shed)
+		return 0;
+	ret = shed_open(&d->shed, d->name, &d->conn.addrs, o->shed_ports,
+			o->shed_port_count, d->page->guarantees, err);
+	if (ret < 0 && o->swap == SWAP_BEST_EFFORT) {
+		err_clear(err); /* the row tells */
+		return 0;
+	}
+	return ret;
+}
+
+static void shed_down(struct device *d)
+{
+	shed_close(&d->shed, d->name);
+}
+
 /* ---- memory and thread ---- */
 
 static int carve_up(struct device *d, struct err *err)
@@ -370,14 +333,15 @@ static int carve_up(struct device *d, struct err *err)
 			       -ret, "cannot lock %zu KiB of memory: %s; raise the limit on "
 			       "locked memory or use a smaller --depth or --slot-size",
 			       bytes / 1024, strerror(-ret));
+	if (measure_left_out(MEASURE_MLOCK))
+		munlock(d->pin.base, d->pin.bytes);
 	d->engine = pin_carve(&d->pin, sizeof(*d->engine));
-	d->front = pin_carve(&d->pin, sizeof(*d->front));
+	d->front = d->kind->make_front(pin_carve(&d->pin, DEVICE_FRONT_BYTES));
 	rx = pin_carve(&d->pin, engine_rx_bytes());
 	slots = pin_carve(&d->pin, engine_slot_bytes(&d->config));
 	if (d->config.record_bytes)
 		d->records = pin_carve(&d->pin, d->config.record_bytes);
 	d->page->pinned_bytes = d->pin.bytes;
-	front_nbd_init(d->front);
 	d->mail_fd = eventfd(0, EFD_CLOEXEC);
 	d->news_fd = eventfd(0, EFD_CLOEXEC);
 	if (d->mail_fd < 0 || d->news_fd < 0)
@@ -397,40 +361,6 @@ static void carve_down(struct device *d)
 	d->mail_fd = -1;
 	d->news_fd = -1;
 	pin_fini(&d->pin);
-}
-
-static int set_buffer(int fd, int option, int bytes)
-{
-	return setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof(bytes));
-}
-
-static int pair_up(struct device *d, struct err *err)
-{
-	int pair[2];
-	int bytes = (int)sizing_pair_bytes(d->options);
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_set(err, X_FAILURE, errno,
-			       "cannot make a socket pair: %s", strerror(errno));
-	d->our_end = pair[0];
-	d->kernel_end = pair[1];
-	/* What the kernel may queue for us, and we for it (both ends allocate). */
-	if (set_buffer(d->our_end, SO_SNDBUFFORCE, bytes) < 0 ||
-	    set_buffer(d->kernel_end, SO_SNDBUFFORCE, bytes) < 0)
-		return err_set(err, X_PERMISSION, errno,
-			       "cannot set socket buffers: %s; attach needs root",
-			       strerror(errno));
-	return 0;
-}
-
-static void pair_down(struct device *d)
-{
-	if (d->our_end >= 0)
-		close(d->our_end);
-	if (d->kernel_end >= 0)
-		close(d->kernel_end);
-	d->our_end = -1;
-	d->kernel_end = -1;
 }
 
 /* ---- the seal ---- */
@@ -456,70 +386,6 @@ static int seal_up(struct device *d, struct err *err)
 	return err_set(err, X_PERMISSION, EPERM,
 		       "%s: %s; use --swap=best-effort to go on without",
 		       worst->name, worst->detail);
-}
-
-/* ---- the device appears ---- */
-
-static int appear_up(struct device *d, struct err *err)
-{
-	uint32_t dead_s = d->options->dead_timeout_s;
-	struct nbd_connect params = {
-		.index = (int32_t)d->index,
-		.fds = &d->kernel_end,
-		.fd_count = 1,
-		.size_bytes = d->size_bytes,
-		.block_bytes = d->block_bytes,
-		.server_flags = d->conn.export.flags & KERNEL_FLAGS,
-		.timeout_s = 0,
-		.dead_conn_timeout_s = dead_s ? dead_s : DEAD_CONN_FOREVER_S,
-		.backend = d->uri[GENL_BACKEND_BYTES - 1] ? NULL : d->uri,
-	};
-	uint32_t index;
-	int ret;
-
-	if (d->options->read_only)
-		params.server_flags |= NBD_FLAG_READ_ONLY;
-	/* We listen before the kernel can speak. */
-	d->engine->mail.front_fd = d->our_end;
-	engine_post(d->engine, MAIL_FRONT_UP);
-	ret = genl_nbd_connect(&d->genl, &params, &index, err);
-	if (ret < 0)
-		return ret;
-	d->appeared = true;
-	close(d->kernel_end); /* or its death would never show as an EOF */
-	d->kernel_end = -1;
-	return 0;
-}
-
-static void appear_down(struct device *d)
-{
-	struct err err = { 0 };
-
-	if (!d->appeared)
-		return;
-	if (!d->front_gone &&
-	    genl_nbd_disconnect(&d->genl, d->index, &err) < 0)
-		log_say(LOG_LEVEL_ERR, "%s", err.text);
-	device_wait_news(d, &d->front_gone, GONE_TIMEOUT_MS);
-	if (nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, &err) < 0)
-		log_say(LOG_LEVEL_WARNING, "%s", err.text);
-}
-
-/* The kernel device is gone again, or never came. */
-static void tune_early_down(struct device *d)
-{
-	nbd_sysfs_restore(d->index, &d->queue);
-}
-
-static int tune_up(struct device *d, struct err *err)
-{
-	int ret = nbd_sysfs_wait_ready(d->index, d->size_bytes,
-				       READY_TIMEOUT_MS, err);
-
-	if (!ret)
-		ret = nbd_sysfs_tune(d->index, d->config.slot_bytes,
-				     d->page->guarantees, err);
-	return ret;
 }
 
 /* ---- swap ---- */
@@ -551,39 +417,45 @@ static int swap_up(struct device *d, struct err *err)
 
 /* ---- the table ---- */
 
-struct step {
-	const char *name;
-	int (*up)(struct device *d, struct err *err);
-	/* Undoes all that up did, or the part that it did before it failed. */
-	void (*down)(struct device *d);
-};
+#define OWN(name, up, down) { .own = { name, up, down } }
+#define OF_FRONT(step) { .of_front = step }
 
-static const struct step steps[] = {
-	{ "ask the server", probe_up, probe_down },
-	{ "take turns", lock_up, lock_down },
-	{ "choose the device", choose_up, choose_down },
-	{ "status page", page_up, page_down },
-	{ "control socket", ctl_up, ctl_down },
-	{ "protection", protect_up, protect_down },
-	{ "service sockets", sockets_up, NULL },
-	{ "tune the device", tune_early_up, tune_early_down },
-	{ "kernel reserve", reserve_up, reserve_down },
-	{ "connect", connect_up, NULL },
-	{ "pinned memory", carve_up, carve_down },
-	{ "socket pair", pair_up, pair_down },
-	{ "data thread", device_thread_up, device_thread_down },
-	{ "seal", seal_up, NULL },
-	{ "device appears", appear_up, appear_down },
-	{ "tune the queue", tune_up, NULL },
-	{ "swap", swap_up, NULL },
+static const struct {
+	struct device_step own;
+	enum device_front_step of_front; /* where own is empty */
+} steps[] = {
+	OWN("ask the server", probe_up, probe_down),
+	OWN("take turns", lock_up, lock_down),
+	OF_FRONT(DEVICE_CHOOSE),
+	OWN("status page", page_up, page_down),
+	OWN("control socket", ctl_up, ctl_down),
+	OWN("protection", protect_up, protect_down),
+	OWN("service sockets", sockets_up, NULL),
+	OF_FRONT(DEVICE_PREPARE),
+	OWN("kernel reserve", reserve_up, reserve_down),
+	OWN("connect", connect_up, NULL),
+	OWN("shedding", shed_up, shed_down),
+	OWN("pinned memory", carve_up, carve_down),
+	OF_FRONT(DEVICE_END),
+	OWN("data thread", device_thread_up, device_thread_down),
+	OWN("seal", seal_up, NULL),
+	OF_FRONT(DEVICE_APPEAR),
+	OF_FRONT(DEVICE_TUNE),
+	OWN("swap", swap_up, NULL),
 };
 
 #define STEPS (sizeof(steps) / sizeof(steps[0]))
 
+static const struct device_step *step_at(const struct device *d, size_t i)
+{
+	return steps[i].own.name ? &steps[i].own :
+				   &d->kind->steps[steps[i].of_front];
+}
+
 static void undo(struct device *d)
 {
 	while (d->steps_done) {
-		const struct step *step = &steps[--d->steps_done];
+		const struct device_step *step = step_at(d, --d->steps_done);
 
 		if (step->down)
 			step->down(d);
@@ -595,6 +467,9 @@ int device_attach(struct device *d, const struct attach_options *options,
 {
 	*d = (struct device){
 		.options = options,
+		.kind = options->front == FRONT_UBLK ? &device_ublk :
+						       &device_nbd,
+		.ublk.fd = -1,
 		.lock_fd = -1,
 		.conn.fd = -1,
 		.our_end = -1,
@@ -603,7 +478,8 @@ int device_attach(struct device *d, const struct attach_options *options,
 		.news_fd = -1,
 	};
 	while (d->steps_done < STEPS) {
-		int ret = steps[d->steps_done++].up(d, err);
+		const struct device_step *step = step_at(d, d->steps_done++);
+		int ret = step->up ? step->up(d, err) : 0;
 
 		if (ret < 0) {
 			undo(d);

@@ -15,24 +15,28 @@
 #include <stdint.h>
 
 #include "common/pin.h"
+#include "nbd-client/blockdev.h"
 #include "nbd-client/conn.h"
 #include "nbd-client/ctl_socket.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
-#include "nbd-client/front_nbd.h"
 #include "nbd-client/genl.h"
-#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
+#include "nbd-client/ublk_ctl.h"
+
+struct device_front;
 
 struct device {
 	const struct attach_options *options;
+	const struct device_front *kind;
 	size_t steps_done; /* of the table in device.c */
-	uint32_t index;    /* of /dev/nbdN */
+	uint32_t index;    /* of /dev/nbdN or /dev/ublkbN */
 	char name[DEVICE_NAME_BYTES]; /* "nbd0" */
 	char path[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
 	char uri[URI_TEXT_BYTES];
 	uint64_t size_bytes;  /* whole blocks of the export */
-	struct nbd_sysfs_saved queue; /* settings of the device before us */
+	struct blockdev_saved queue; /* settings of the device before us */
 	uint32_t block_bytes; /* logical block size */
 	int lock_fd;          /* attaches take turns choosing a device */
 
@@ -41,14 +45,23 @@ struct device {
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
+	struct shed shed;
+	uint64_t low_episodes_seen; /* of the pool, at the last tick */
 
 	struct pin pin;
 	struct engine_config config;
 	struct engine *engine;
-	struct front_nbd *front;
+	struct front *front;
 	struct records *records; /* NULL without TLS */
 	int kernel_end; /* of the socketpair, until the kernel has its own */
 	int our_end;
+	struct {
+		struct ublk_ctl ctl;
+		bool added; /* /dev/ublkcN is there */
+		int fd;     /* of it */
+		void *descs;
+		size_t descs_bytes;
+	} ublk;
 	int mail_fd;
 	int news_fd;
 
@@ -58,6 +71,7 @@ struct device {
 	int open_result; /* 1: not yet; 0 or -errno of engine_open() */
 	uint64_t minor_faults_at_seal;
 	uint64_t major_faults_at_seal;
+	uint64_t strays_told; /* of stray_mallocs, in the log */
 
 	bool thread_started;
 	bool appeared;   /* the kernel has the device */
@@ -69,6 +83,9 @@ struct device {
 	bool detach_asked; /* this client of ctl waits for the end */
 	uint32_t detach_client;
 };
+
+/* ublk where the kernel has what it takes, else nbd. Loads the driver. */
+enum front_kind device_prefer_ublk(void);
 
 /* All of it, or nothing with *err set. */
 int device_attach(struct device *d, const struct attach_options *options,

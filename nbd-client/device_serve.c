@@ -38,7 +38,7 @@ static void *thread_main(void *arg)
 	d->page->data.tid = gettid();
 	/* First of all: what the ring makes inherits it. */
 	host_protect_thread("data0", HOST_FIFO_DATA, d->page->guarantees);
-	ret = engine_open(d->engine, &d->front->front);
+	ret = engine_open(d->engine, d->front);
 	report_open(d, ret);
 	if (ret == 0) {
 		engine_run(d->engine);
@@ -225,6 +225,35 @@ static void check_dead(struct device *d, uint64_t now_ns)
 	engine_post(d->engine, MAIL_FAIL);
 }
 
+/* ---- strangers' packets ---- */
+
+/* The pool had to open its reserve since the last tick. */
+static bool memory_is_low(struct device *d)
+{
+	uint64_t seen = d->low_episodes_seen;
+
+	d->low_episodes_seen = d->page->data.low_episodes;
+	return d->low_episodes_seen != seen;
+}
+
+static void shed_step(struct device *d, bool low, uint64_t now_ns)
+{
+	struct stats_page *p = d->page;
+	enum stats_shed was = p->shed;
+
+	if (!d->shed.values)
+		return;
+	if (low)
+		shed_hold(&d->shed, now_ns);
+	else
+		shed_release(&d->shed);
+	p->shed = low ? STATS_SHED_SHEDDING : STATS_SHED_ARMED;
+	p->shed_packets = d->shed.values->packets;
+	p->shed_bytes = d->shed.values->bytes;
+	if (p->shed != was)
+		p->shed_since = (uint64_t)time(NULL);
+}
+
 /* ---- news and time ---- */
 
 void device_on_news(struct device *d)
@@ -277,6 +306,14 @@ void device_tick(struct device *d)
 		d->page->data_major_faults = major - d->major_faults_at_seal;
 	}
 	show_tls_memory(d);
+	shed_step(d, memory_is_low(d), now_ns);
+	if (d->page->data.stray_mallocs != d->strays_told) {
+		d->strays_told = d->page->data.stray_mallocs;
+		log_say(LOG_LEVEL_ERR,
+			"%s: the data thread has allocated memory, %llu times in all: "
+			"a bug, and the device may stall when memory is short",
+			d->path, (unsigned long long)d->strays_told);
+	}
 	log_drain(&d->engine->log);
 	if (d->conn.state == CONN_UP)
 		d->dead = false;

@@ -5,11 +5,10 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "nbd-client/blockdev.h"
 #include "nbd-client/donor.h"
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
-
-#define GONE_TIMEOUT_MS 10000u
 
 /*
  * The driver gives a socket its time-out in the statement after the one that
@@ -60,14 +59,16 @@ void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
 {
 	char timeout[32] = BLOCK_TIMEOUT_MS;
 	struct err err = { 0 };
+	struct blockdev b;
 	int ret = 0;
 
-	(void)nbd_sysfs_read(index, "queue/io_timeout", timeout,
-			     sizeof(timeout));
+	blockdev_set(&b, FRONT_NBD, index);
+	(void)blockdev_read(b.name, "queue/io_timeout", timeout,
+			    sizeof(timeout));
 	for (uint32_t i = 0; i < SOCKETS_COUNT && !ret; i++)
 		ret = donate(s->ready[i], genl, index, &err);
 	/* Ours was a mark, not a wish: the device keeps what it had. */
-	(void)nbd_sysfs_write(index, "queue/io_timeout", timeout);
+	(void)blockdev_write(b.name, "queue/io_timeout", timeout);
 	if (ret == 0)
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_OK,
 				    "%u sockets, seen to have passed the nbd driver",

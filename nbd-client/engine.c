@@ -58,10 +58,24 @@ static void complete(struct engine *e, struct request *r)
 
 /* ---- from the front ---- */
 
+static struct request *begin(struct engine *e, uint32_t index)
+{
+	struct request *r = &e->requests[index];
+
+	e->stats->slots_free_min = e->pool.free_min;
+	e->stats->low_episodes = e->pool.low_episodes;
+	CHECK(r->state == REQUEST_FREE);
+	set_state(e, r, REQUEST_NEW);
+	r->error = 0;
+	r->piece_start = 0;
+	r->replied = false;
+	r->born_ns = clock_now_ns();
+	return r;
+}
+
 struct request *engine_take(struct engine *e)
 {
 	uint32_t index;
-	struct request *r;
 
 	if (pool_take(&e->pool, &index) == POOL_NONE) {
 		if (!e->stalled)
@@ -70,16 +84,13 @@ struct request *engine_take(struct engine *e)
 		return NULL;
 	}
 	e->stalled = false;
-	e->stats->slots_free_min = e->pool.free_min;
-	e->stats->low_episodes = e->pool.low_episodes;
-	r = &e->requests[index];
-	CHECK(r->state == REQUEST_FREE);
-	set_state(e, r, REQUEST_NEW);
-	r->error = 0;
-	r->piece_start = 0;
-	r->replied = false;
-	r->born_ns = clock_now_ns();
-	return r;
+	return begin(e, index);
+}
+
+struct request *engine_take_slot(struct engine *e, uint32_t index)
+{
+	pool_take_slot(&e->pool, index);
+	return begin(e, index);
 }
 
 int engine_check(struct engine *e, const struct request *r)

@@ -145,6 +145,9 @@ void engine_close(struct engine *e);
 /* A slot for a request that begins to arrive; NULL: stop, step() will come. */
 struct request *engine_take(struct engine *e);
 
+/* The slot of that index, which is free: for fronts with a slot per tag. */
+struct request *engine_take_slot(struct engine *e, uint32_t index);
+
 /*
  * May the request be served? 0, or the errno it must fail with; then its
  * payload is not wanted either. Call once command, flags, offset and length are

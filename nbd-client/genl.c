@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The nbd driver's generic netlink family. The only file that knows libnl, and
- * of libnl only what finds the family and lays out messages: libnl's receive
- * functions allocate for every answer, ours does not.
+ * The nbd driver's generic netlink family. Of libnl only what finds the family
+ * and lays out messages is used: libnl's receive functions allocate for every
+ * answer, ours does not.
  *
  * Owns struct genl's socket and memory. Control thread and command line; blocks
  * until the kernel has done what it was asked.
@@ -86,9 +86,8 @@ int genl_open(struct genl *genl, struct err *err)
 			 sizeof(on));
 	if (setsockopt(genl->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout,
 		       sizeof(timeout)))
-		rc = err_set(err, X_FAILURE, errno,
-			     "cannot set up the netlink socket: %s",
-			     strerror(errno));
+		rc = err_explain(err, NULL, errno,
+				 "cannot set up the netlink socket");
 out:
 	if (rc)
 		genl_close(genl);
@@ -107,12 +106,15 @@ void genl_close(struct genl *genl)
 }
 
 /* Starts a request in the one message that there is. */
-static int begin(struct genl *genl, uint8_t command)
+static int begin(struct genl *genl, uint8_t command, int32_t index)
 {
 	nlmsg_hdr(genl->message)->nlmsg_len = NLMSG_HDRLEN;
 	if (!genlmsg_put(genl->message, NL_AUTO_PORT, ++genl->sequence,
 			 genl->family, 0, NLM_F_REQUEST | NLM_F_ACK, command,
 			 NBD_GENL_VERSION))
+		return -EMSGSIZE;
+	if (index != GENL_INDEX_ANY &&
+	    nla_put_u32(genl->message, NBD_ATTR_INDEX, (uint32_t)index))
 		return -EMSGSIZE;
 	return 0;
 }
@@ -200,53 +202,52 @@ static int transact(struct genl *genl, answer_fn on_answer, void *arg,
 	return rc;
 }
 
-/* One line for a person. `what` is an infinitive; index < 0: no device yet. */
+static const struct err_hint hints[] = {
+	{ EPERM, X_PERMISSION,
+	  "run as root, outside any container (CAP_SYS_ADMIN is needed)" },
+	{ EACCES, X_PERMISSION,
+	  "run as root, outside any container (CAP_SYS_ADMIN is needed)" },
+	{ EBUSY, X_BUSY, "it is in use; detach it first or choose another" },
+	{ ENOSPC, X_BUSY, "the kernel has no more of them; detach one" },
+	{ ENOENT, X_KERNEL,
+	  "the kernel's nbd driver is gone or too old; run \"modprobe nbd\"" },
+	{ EOPNOTSUPP, X_KERNEL,
+	  "the kernel's nbd driver is gone or too old; run \"modprobe nbd\"" },
+	{ 0, X_FAILURE, "see dmesg" },
+};
+
+/* `what` is an infinitive, words those of the kernel. */
 static int failed(int rc, const char *what, int32_t index, const char *words,
 		  struct err *err)
 {
 	char device[32] = "a free nbd device";
-	const char *more = words ? words : strerror(-rc);
 
-	if (index >= 0)
+	if (index != GENL_INDEX_ANY)
 		snprintf(device, sizeof(device), "/dev/nbd%d", index);
-	switch (-rc) {
-	case EPERM:
-	case EACCES:
-		return err_set(err, X_PERMISSION, -rc,
-			       "not allowed to %s %s; run as root, outside "
-			       "any container (CAP_SYS_ADMIN is needed)",
-			       what, device);
-	case EBUSY:
-		return err_set(err, X_BUSY, -rc,
-			       "cannot %s %s: it is in use; detach it first or "
-			       "choose another device", what, device);
-	case ENOSPC:
-		return err_set(err, X_BUSY, -rc,
-			       "cannot %s %s: the kernel has none left; detach "
-			       "a device", what, device);
-	case ENOENT:
-	case EOPNOTSUPP:
-		return err_set(err, X_KERNEL, -rc,
-			       "cannot %s %s: the kernel's nbd driver is gone "
-			       "or too old (%s); run \"modprobe nbd\"",
-			       what, device, more);
-	case ETIMEDOUT:
-		return err_set(err, X_FAILURE, -rc,
-			       "cannot %s %s: no answer from the kernel in %d "
-			       "s; see dmesg", what, device, ANSWER_TIMEOUT_S);
-	default:
-		return err_set(err, X_FAILURE, -rc,
-			       "cannot %s %s: %s; see dmesg", what, device,
-			       more);
-	}
+	return err_explain(err, hints, -rc, "cannot %s %s%s%s", what, device,
+			   words ? ": " : "", words ? words : "");
 }
 
-static int put_sockets(struct nl_msg *message, const int *fds,
-		       uint32_t fd_count)
+/* Sends what was begun, unless rc says that it could not be laid out. */
+static int finish(struct genl *genl, int rc, const char *what, int32_t index,
+		  answer_fn on_answer, void *arg, struct err *err)
+{
+	const char *words = NULL;
+
+	if (!rc)
+		rc = transact(genl, on_answer, arg, &words);
+	return rc ? failed(rc, what, index, words, err) : 0;
+}
+
+/* What serves a device: the sockets, and the name that the kernel keeps. */
+static int put_server(struct nl_msg *message, const int *fds,
+		      uint32_t fd_count, const char *backend)
 {
 	struct nlattr *list, *item;
 	uint32_t i;
 
+	if (!fd_count || fd_count > GENL_SOCKETS_MAX)
+		return -EINVAL;
 	list = nla_nest_start(message, NBD_ATTR_SOCKETS);
 	if (!list)
 		return -EMSGSIZE;
@@ -258,11 +259,6 @@ static int put_sockets(struct nl_msg *message, const int *fds,
 		nla_nest_end(message, item);
 	}
 	nla_nest_end(message, list);
-	return 0;
-}
-
-static int put_backend(struct nl_msg *message, const char *backend)
-{
 	if (!backend)
 		return 0;
 	if (strlen(backend) >= GENL_BACKEND_BYTES)
@@ -271,7 +267,7 @@ static int put_backend(struct nl_msg *message, const char *backend)
 								     0;
 }
 
-static int put_connect(struct nl_msg *message, const struct nbd_connect *p)
+static int put_numbers(struct nl_msg *message, const struct nbd_connect *p)
 {
 	const struct {
 		int attribute;
@@ -286,15 +282,12 @@ static int put_connect(struct nl_msg *message, const struct nbd_connect *p)
 	};
 	size_t i;
 
-	if (p->index >= 0 &&
-	    nla_put_u32(message, NBD_ATTR_INDEX, (uint32_t)p->index))
-		return -EMSGSIZE;
 	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		if (nla_put_u64(message, numbers[i].attribute,
 				numbers[i].value))
 			return -EMSGSIZE;
 	}
-	return put_sockets(message, p->fds, p->fd_count);
+	return 0;
 }
 
 static bool on_index(struct nlattr **attrs, void *arg)
@@ -311,21 +304,18 @@ static bool on_index(struct nlattr **attrs, void *arg)
 int genl_nbd_connect(struct genl *genl, const struct nbd_connect *params,
 		     uint32_t *ret_index, struct err *err)
 {
-	const char *words = NULL;
 	int64_t index = params->index;
 	int rc;
 
-	if (!params->fd_count || params->fd_count > GENL_SOCKETS_MAX)
-		return failed(-EINVAL, "connect", params->index, NULL, err);
-	rc = begin(genl, NBD_CMD_CONNECT);
+	rc = begin(genl, NBD_CMD_CONNECT, params->index);
 	if (!rc)
-		rc = put_connect(genl->message, params);
+		rc = put_numbers(genl->message, params);
 	if (!rc)
-		rc = put_backend(genl->message, params->backend);
-	if (!rc)
-		rc = transact(genl, on_index, &index, &words);
+		rc = put_server(genl->message, params->fds, params->fd_count,
+				params->backend);
+	rc = finish(genl, rc, "connect", params->index, on_index, &index, err);
 	if (rc)
-		return failed(rc, "connect", params->index, words, err);
+		return rc;
 	/*
 	 * The index comes in a message of its own, for which the kernel may have
 	 * had no memory. The device is connected all the same; without its
@@ -341,43 +331,23 @@ int genl_nbd_reconfigure(struct genl *genl, uint32_t index, const int *fds,
 			 uint32_t fd_count, const char *backend,
 			 struct err *err)
 {
-	const char *words = NULL;
-	int rc;
+	int rc = begin(genl, NBD_CMD_RECONFIGURE, (int32_t)index);
 
-	if (!fd_count || fd_count > GENL_SOCKETS_MAX)
-		return failed(-EINVAL, "reconfigure", (int32_t)index, NULL,
-			      err);
-	rc = begin(genl, NBD_CMD_RECONFIGURE);
-	if (!rc && nla_put_u32(genl->message, NBD_ATTR_INDEX, index))
-		rc = -EMSGSIZE;
 	if (!rc)
-		rc = put_sockets(genl->message, fds, fd_count);
-	if (!rc)
-		rc = put_backend(genl->message, backend);
-	if (!rc)
-		rc = transact(genl, NULL, NULL, &words);
-	if (rc)
-		return failed(rc, "reconfigure", (int32_t)index, words, err);
-	return 0;
+		rc = put_server(genl->message, fds, fd_count, backend);
+	return finish(genl, rc, "reconfigure", (int32_t)index, NULL, NULL, err);
 }
 
 int genl_nbd_disconnect(struct genl *genl, uint32_t index, struct err *err)
 {
-	const char *words = NULL;
-	int rc;
+	int rc = begin(genl, NBD_CMD_DISCONNECT, (int32_t)index);
 
-	rc = begin(genl, NBD_CMD_DISCONNECT);
-	if (!rc && nla_put_u32(genl->message, NBD_ATTR_INDEX, index))
-		rc = -EMSGSIZE;
-	if (!rc)
-		rc = transact(genl, NULL, NULL, &words);
+	rc = finish(genl, rc, "disconnect", (int32_t)index, NULL, NULL, err);
 	/* nbd_genl_disconnect: the only EINVAL is an index without a device. */
 	if (rc == -EINVAL)
 		return err_set(err, X_NOT_FOUND, ENODEV,
 			       "there is no /dev/nbd%u", index);
-	if (rc)
-		return failed(rc, "disconnect", (int32_t)index, words, err);
-	return 0;
+	return rc;
 }
 
 struct wanted_status {
@@ -414,16 +384,11 @@ int genl_nbd_connected(struct genl *genl, uint32_t index, bool *ret_connected,
 		       struct err *err)
 {
 	struct wanted_status wanted = { .index = index };
-	const char *words = NULL;
-	int rc;
+	int rc = begin(genl, NBD_CMD_STATUS, (int32_t)index);
 
-	rc = begin(genl, NBD_CMD_STATUS);
-	if (!rc && nla_put_u32(genl->message, NBD_ATTR_INDEX, index))
-		rc = -EMSGSIZE;
+	rc = finish(genl, rc, "ask for", (int32_t)index, on_status, &wanted,
+		    err);
 	if (!rc)
-		rc = transact(genl, on_status, &wanted, &words);
-	if (rc)
-		return failed(rc, "ask for", (int32_t)index, words, err);
-	*ret_connected = wanted.connected;
-	return 0;
+		*ret_connected = wanted.connected;
+	return rc;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The nbd driver's generic netlink family: connect, reconfigure, disconnect and
- * status of /dev/nbdN. The only file that knows libnl.
+ * status of /dev/nbdN. libnl is known here and in shed_tc only.
  *
  * Owns one netlink socket and all memory that its calls need: after genl_open()
  * nothing here calls malloc. Calls block, so they are for the control thread

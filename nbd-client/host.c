@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "nbd-client/host.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/procfile.h"
 #include "nbd-client/stats.h"
 
@@ -32,7 +34,7 @@
 /* Linux pages are no smaller. */
 #define PAGE_MIN_BYTES 4096u
 
-struct host_paths host_paths = { .run_dir = RUN_DIR, .proc = "/proc",
+struct host_paths host_paths = { .run_dir = RUN_DIR, .proc = "/proc", .sys = "/sys",
 				 .cgroup = "/sys/fs/cgroup" };
 
 /* A file of this process: "status", "oom_score_adj", "task/12/stat". */
@@ -56,12 +58,36 @@ int host_locked_kbytes(uint64_t *ret_kbytes)
 	return status_number("VmLck", ret_kbytes);
 }
 
+/* More than the control thread ever has at a time: some directories and files. */
+#define HEAP_BYTES (1u * MIB)
+
+/*
+ * The heap is made large enough once, and neither grows nor shrinks later: one
+ * arena, nothing by mmap, nothing given back. To grow is to wait for memory.
+ */
+static void grow_heap(void)
+{
+	volatile uint8_t *heap;
+	size_t i;
+
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 32 * (int)MIB); /* what glibc allows at most */
+	mallopt(M_TRIM_THRESHOLD, -1);
+	mallopt(M_TOP_PAD, HEAP_BYTES);
+	heap = malloc(HEAP_BYTES);
+	for (i = 0; heap && i < HEAP_BYTES; i += PAGE_MIN_BYTES)
+		heap[i] = 0;
+	free((void *)(uintptr_t)heap);
+}
+
 static void lock_memory(struct stats_guarantee *rows)
 {
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 	uint64_t kbytes = 0;
 	char limit_text[32] = "unlimited";
 
+	if (measure_left_out(MEASURE_MLOCK))
+		return;
 	/* Root's CAP_IPC_LOCK is above the limit; a service may lack it. */
 	(void)setrlimit(RLIMIT_MEMLOCK, &limit);
 	if (!getrlimit(RLIMIT_MEMLOCK, &limit) &&
@@ -86,6 +112,8 @@ static void exempt_from_oom(struct stats_guarantee *rows, bool set)
 	char path[256], got[16] = "unreadable";
 	int rc = 0;
 
+	if (measure_left_out(MEASURE_OOM))
+		return;
 	self_path("oom_score_adj", path, sizeof(path));
 	if (set)
 		rc = procfile_write(path, "-1000");
@@ -119,6 +147,7 @@ void host_protect_process(struct stats_guarantee rows[STATS_GUARANTEES])
 {
 	exempt_from_oom(rows, true);
 	avoid_huge_pages(rows);
+	grow_heap();
 	lock_memory(rows);
 }
 
@@ -138,6 +167,8 @@ static void add_ok(struct stats_guarantee *rows, const char *name,
 
 static void set_io_flusher(const char *name, struct stats_guarantee *rows)
 {
+	if (measure_left_out(MEASURE_FLUSHER))
+		return;
 	/*
 	 * Arguments 3 to 5 must be zero, or the kernel says EINVAL; and a
 	 * success is worth nothing unread.
@@ -160,6 +191,8 @@ static void set_fifo(const char *name, int priority,
 	struct sched_param param = { .sched_priority = priority };
 	char text[48];
 
+	if (measure_left_out(MEASURE_FIFO))
+		return;
 	/* Not RESET_ON_FORK: io_uring's workers must inherit it. */
 	if (sched_setscheduler(0, SCHED_FIFO, &param)) {
 		stats_guarantee_set(rows, HOST_ROW_FIFO, GUARANTEE_MISSING,
@@ -317,6 +350,8 @@ static void verify_memory(struct stats_guarantee *rows)
 	char first[64] = "";
 	int count;
 
+	if (measure_left_out(MEASURE_MLOCK))
+		return;
 	(void)host_locked_kbytes(&locked);
 	(void)status_number("VmSwap", &swapped);
 	count = unlocked_mappings(first, sizeof(first));
@@ -342,6 +377,8 @@ static void verify_threads(struct stats_guarantee *rows)
 	int policy;
 	pid_t tid;
 
+	if (measure_left_out(MEASURE_FIFO))
+		return;
 	self_path("task", path, sizeof(path));
 	dir = opendir(path);
 	if (!dir)

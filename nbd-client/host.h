@@ -25,6 +25,7 @@
 struct host_paths {
 	const char *run_dir; /* RUN_DIR */
 	const char *proc;    /* "/proc" */
+	const char *sys;     /* "/sys" */
 	const char *cgroup;  /* "/sys/fs/cgroup" */
 };
 extern struct host_paths host_paths;
@@ -48,12 +49,14 @@ extern struct host_paths host_paths;
 #define HOST_ROW_FIFO "real-time priority"
 #define HOST_ROW_STACK "stacks touched"
 #define HOST_ROW_RESERVE "kernel reserve"
+#define HOST_ROW_SYSCTLS "watermarks, compaction"
 #define HOST_ROW_CGROUP "memory cgroup"
 
 /*
- * Locks present and future memory, exempts the process from the OOM killer,
- * keeps huge pages out of it. Call before the pinned region and
- * the threads are made, so that they are locked from the start.
+ * Grows the heap to what it will ever need, locks present and future memory,
+ * exempts the process from the OOM killer, keeps huge pages out of it. Call
+ * before the pinned region and the threads are made, so that they are locked
+ * from the start.
  */
 void host_protect_process(struct stats_guarantee rows[STATS_GUARANTEES]);
 
@@ -72,6 +75,15 @@ void host_protect_thread(const char *name, int fifo_priority,
 void host_cgroup_enter(const char *name, uint64_t min_bytes,
 		       struct stats_guarantee rows[STATS_GUARANTEES]);
 void host_cgroup_leave(void);
+
+/* What was done, to what: "vm.min_free_kbytes", "4000, was 17384". */
+struct host_tell {
+	void (*line)(void *arg, const char *subject, const char *text);
+	void *arg;
+};
+
+/* Removes the cgroups that were made so by processes that have died. */
+void host_cgroup_recover(const struct host_tell *tell);
 
 /* VmLck of this process. */
 int host_locked_kbytes(uint64_t *ret_kbytes);
@@ -99,6 +111,9 @@ bool host_process_alive(pid_t pid, uint64_t start);
 
 /* ---- The kernel's reserve ---- */
 
+/* Enough for what strangers hold, where that cannot be known better. */
+#define HOST_SHARED_KBYTES (16u * 1024u)
+
 /* The reserve takes no more than this part of all memory, unless the user insists. */
 #define HOST_MEMORY_DIVISOR 8u
 
@@ -110,38 +125,43 @@ struct host_needs {
 	uint64_t front_receive_bytes; /* socketpair, our end: answers */
 };
 
-/* What a device adds to vm.min_free_kbytes; HOST_SHARED_KBYTES comes once. */
+/* What a device adds to vm.min_free_kbytes. */
 uint64_t host_needs_kbytes(const struct host_needs *needs);
 
-/*
- * Once per host, whatever the number of devices: receive rings of the network
- * cards, see host_ledger.c.
- */
-#define HOST_SHARED_KBYTES (16u * 1024u)
+/* What a device asks of the host. */
+struct host_ask {
+	bool reserve; /* vm.min_free_kbytes; else the next three do not count */
+	bool sysctls; /* the others, see host_reserve.c */
+	uint64_t device_kbytes;   /* of host_needs_kbytes() */
+	uint64_t shared_kbytes;   /* once per host: of host_strangers_kbytes() */
+	uint64_t explicit_kbytes; /* not 0: the user demands this value */
+};
 
 /*
  * Enters a device ("nbd0") of the calling process, which must be the one that
- * stays, into the ledger and raises the sysctls. explicit_kbytes: the value that
- * the user demands, or 0; then device_kbytes (of host_needs_kbytes()) counts,
- * and the limit of an eighth of all memory. A name entered again is replaced.
- * 0 or -errno; the row "kernel reserve" is set either way.
+ * stays, into the ledger and raises the sysctls; unless the user demands a value,
+ * up to the limit of an eighth of all memory. A name entered again is replaced.
+ * 0 or -errno; the rows "kernel reserve" and "watermarks, compaction" are set
+ * either way, if asked for.
  */
-int host_reserve_raise(const char *name, uint64_t device_kbytes,
-		       uint64_t explicit_kbytes,
+int host_reserve_raise(const char *name, const struct host_ask *ask,
 		       struct stats_guarantee rows[STATS_GUARANTEES],
 		       struct err *err);
 
 /*
- * Takes the device out; lowers the sysctls, or restores them with the last
+ * Takes the device out; moves the sysctls back, all the way with the last
  * device. A value that somebody else has changed meanwhile is left alone; then
  * ret_note says so (empty otherwise; may be NULL).
  */
-#define HOST_NOTE_BYTES 160u
+#define HOST_NOTE_BYTES 256u
 int host_reserve_release(const char *name, char ret_note[HOST_NOTE_BYTES],
 			 struct err *err);
 
 /* Takes out entries of processes that died. Called when an attach begins. */
 int host_drop_stale(char ret_note[HOST_NOTE_BYTES], struct err *err);
+
+/* The same, telling each thing that is done. */
+int host_reserve_recover(const struct host_tell *tell, struct err *err);
 
 /* vm.min_free_kbytes now. */
 int host_min_free_kbytes(uint64_t *ret_kbytes);

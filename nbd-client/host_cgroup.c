@@ -153,3 +153,25 @@ void host_cgroup_leave(void)
 	if (cgroup_enabled && !has_children())
 		(void)write_file("", "cgroup.subtree_control", "-memory");
 }
+
+/* The kernel removes only what nobody is in: no living process loses its own. */
+void host_cgroup_recover(const struct host_tell *tell)
+{
+	DIR *root = opendir(host_paths.cgroup);
+	const char *prefix = &CGROUP_PREFIX[1];
+	struct dirent *entry;
+	char path[PATH_BYTES];
+	int n;
+
+	while (root && (entry = readdir(root))) {
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		n = snprintf(path, sizeof(path), "%s/%s", host_paths.cgroup,
+			     entry->d_name);
+		if (n < (int)sizeof(path) && rmdir(path) == 0)
+			tell->line(tell->arg, path,
+				   "cgroup of a daemon that has died, removed");
+	}
+	if (root)
+		closedir(root);
+}

@@ -2,7 +2,6 @@
 /* Deadlines and what a socket's errors mean. Control thread. */
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
 
 #include "common/clock.h"
 #include "nbd-client/link_io.h"
@@ -37,11 +36,4 @@ int link_wait(int fd, short events, uint64_t deadline_ns)
 bool link_is_gone(int error)
 {
 	return error == ECONNRESET || error == EPIPE || error == ECONNABORTED;
-}
-
-const char *link_describe(int error)
-{
-	const char *text = strerrordesc_np(error);
-
-	return text != NULL ? text : "unknown error";
 }

@@ -20,7 +20,4 @@ int link_wait(int fd, short events, uint64_t deadline_ns);
 /* A peer that resets says no more than one that closes. */
 bool link_is_gone(int error);
 
-/* Unlike strerror(3) it needs no memory and no translation. */
-const char *link_describe(int error);
-
 #endif

@@ -86,7 +86,7 @@ static int resolve_tcp(const struct addr *addr, struct link_addrs *out,
 	if (r == EAI_SYSTEM)
 		return err_set(err, X_UNREACHABLE, errno ? errno : EIO,
 			       "cannot look up host '%s': %s", shown,
-			       link_describe(errno));
+			       strerror(errno));
 	if (r != 0)
 		return err_set(err, X_UNREACHABLE, EHOSTUNREACH,
 			       "cannot look up host '%s': %s; is the name right, and DNS reachable?",
@@ -225,11 +225,7 @@ static int connect_one(int fd, const struct link_addr *to, uint64_t deadline_ns)
 }
 
 /* What each failure to connect means, and what helps. */
-static const struct {
-	int error;
-	int exit_code;
-	const char *remedy;
-} remedies[] = {
+static const struct err_hint connect_hints[] = {
 	{ ECONNREFUSED, X_UNREACHABLE, "is the server running, on that port?" },
 	{ ENOENT, X_UNREACHABLE, "is the server running, with that path?" },
 	{ ETIMEDOUT, X_UNREACHABLE,
@@ -242,20 +238,8 @@ static const struct {
 	{ EMFILE, X_FAILURE, "too many files are open in this process" },
 	{ ENFILE, X_FAILURE, "too many files are open on this host" },
 	{ EAFNOSUPPORT, X_KERNEL, "the kernel lacks this kind of address" },
+	{ 0, X_UNREACHABLE, NULL },
 };
-
-static int connect_failed(const struct link_addrs *addrs, int error,
-			  struct err *err)
-{
-	for (size_t i = 0; i < sizeof(remedies) / sizeof(remedies[0]); i++)
-		if (remedies[i].error == error)
-			return err_set(err, remedies[i].exit_code, error,
-				       "cannot connect to %s: %s; %s",
-				       addrs->where, link_describe(error),
-				       remedies[i].remedy);
-	return err_set(err, X_UNREACHABLE, error, "cannot connect to %s: %s",
-		       addrs->where, link_describe(error));
-}
 
 int link_connect_from(const struct link_addrs *addrs,
 		      const struct link_sockets *sockets, int timeout_ms,
@@ -283,7 +267,8 @@ int link_connect_from(const struct link_addrs *addrs,
 		}
 		sockets->give(sockets->arg, fd);
 	}
-	return connect_failed(addrs, -r, err);
+	return err_explain(err, connect_hints, -r, "cannot connect to %s",
+			   addrs->where);
 }
 
 int link_connect(const struct link_addrs *addrs, int timeout_ms, int *ret_fd,
@@ -382,7 +367,7 @@ static int negotiate_step(int fd, struct handshake *hs, struct link_tls *tls,
 	if (r < 0 && r != -ETIMEDOUT)
 		return err_set(err, X_FAILURE, -r,
 			       "cannot negotiate with the server: %s",
-			       link_describe(-r));
+			       strerror(-r));
 	return r;
 }
 

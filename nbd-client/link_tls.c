@@ -323,7 +323,7 @@ int link_tls_start(struct link_tls *l, int fd, uint64_t deadline_ns,
 	if (r < 0 && r != -ETIMEDOUT && l->err.exit_code == EXIT_OK)
 		err_set(&l->err, X_UNREACHABLE, -r,
 			"cannot talk TLS with the server: %s",
-			link_describe(-r));
+			strerror(-r));
 	if (r < 0 && r != -ETIMEDOUT && err)
 		*err = l->err;
 	return r;

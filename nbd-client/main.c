@@ -19,6 +19,8 @@
 static const struct command *const commands[] = {
 	&cmd_attach, &cmd_detach,  &cmd_list,
 	&cmd_status, &cmd_exports, &cmd_info, &cmd_check,
+	&cmd_recover,
+	&cmd_bench,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "common/pin.h"
-#include "nbd-client/front_nbd.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/tls_memory.h"
 
@@ -31,6 +31,38 @@ static bool is_swap(const struct attach_options *o)
 	return o->swap != SWAP_NO;
 }
 
+static void set_slots(struct engine_config *c, uint64_t slots)
+{
+	if (slots > SLOTS_MAX)
+		slots = SLOTS_MAX;
+	if (slots < SLOTS_MIN)
+		slots = SLOTS_MIN;
+	c->slots = (uint32_t)slots;
+	c->slots_reserve = c->slots / 8 ? c->slots / 8 : 1;
+}
+
+/* The user says how much may be pinned: as many slots as fit beside the rest. */
+static void fit_slots(struct engine_config *c, uint64_t pinned_bytes)
+{
+	uint64_t rest;
+
+	set_slots(c, SLOTS_MIN);
+	rest = sizing_pinned_bytes(c) - pin_pages(engine_slot_bytes(c));
+	if (pinned_bytes > rest)
+		set_slots(c, (pinned_bytes - rest) / c->slot_bytes);
+}
+
+/* A record layer of ours, unless no TLS is wanted. */
+static uint32_t record_bytes(const struct attach_options *o)
+{
+	enum handshake_tls mode;
+
+	if (tls_decide(&o->tls, &o->addr, &mode, NULL) < 0 ||
+	    mode == HANDSHAKE_TLS_OFF)
+		return 0;
+	return sizeof(struct records);
+}
+
 struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x)
 {
@@ -38,14 +70,20 @@ struct engine_config sizing_config(const struct attach_options *o,
 		.slots = o->slots,
 		.slots_reserve = o->slots / 8 ? o->slots / 8 : 1,
 		.slot_bytes = o->slot_bytes,
+		.record_bytes = record_bytes(o),
 		.export = x,
 	};
 
+	/* Each tag of the kernel's has its slot: none can be set aside. */
+	if (o->front == FRONT_UBLK)
+		c.slots_reserve = 0;
 	/* The server's limit on a payload is a limit on ours; in whole pages. */
 	if (c.slot_bytes > x->block_max)
 		c.slot_bytes = x->block_max - x->block_max % SLOT_BYTES_MIN;
 	if (c.slot_bytes < SLOT_BYTES_MIN)
 		c.slot_bytes = SLOT_BYTES_MIN;
+	if (o->reserve_bytes)
+		fit_slots(&c, o->reserve_bytes);
 	/*
 	 * Admitted at most: every slot. For swap the replies owed fit into the
 	 * receive buffer and our own; writes are held back by their slots.
@@ -61,7 +99,7 @@ struct engine_config sizing_config(const struct attach_options *o,
 size_t sizing_pinned_bytes(const struct engine_config *c)
 {
 	return pin_pages(sizeof(struct engine)) +
-	       pin_pages(sizeof(struct front_nbd)) +
+	       pin_pages(DEVICE_FRONT_BYTES) +
 	       pin_pages(engine_rx_bytes()) + pin_pages(c->record_bytes) +
 	       pin_pages(engine_slot_bytes(c));
 }
@@ -91,8 +129,8 @@ static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
 	line->bytes = bytes;
 }
 
-size_t sizing_process_lines(const struct engine_config *c,
-			    struct sizing_line ret_lines[SIZING_LINES_MAX])
+size_t sizing_pinned_lines(const struct engine_config *c,
+			   struct sizing_line ret_lines[SIZING_LINES_MAX])
 {
 	size_t n = 0;
 
@@ -103,20 +141,52 @@ size_t sizing_process_lines(const struct engine_config *c,
 		 RX_BUFFER_BYTES / KIB);
 	add_line(ret_lines, &n, pin_pages(sizeof(struct engine)),
 		 "engine: requests, queues, log");
-	add_line(ret_lines, &n, pin_pages(sizeof(struct front_nbd)),
+	add_line(ret_lines, &n, pin_pages(DEVICE_FRONT_BYTES),
 		 "front end");
-	if (c->record_bytes) {
+	if (c->record_bytes)
 		add_line(ret_lines, &n, pin_pages(c->record_bytes),
 			 "TLS: records to and from the server");
+	return n;
+}
+
+size_t sizing_process_lines(const struct engine_config *c,
+			    struct sizing_line ret_lines[SIZING_LINES_MAX])
+{
+	size_t n = sizing_pinned_lines(c, ret_lines);
+
+	if (c->record_bytes)
 		add_line(ret_lines, &n, TLS_MEMORY_BYTES,
 			 "TLS: certificates, keys, handshakes (measured)");
-	}
 	add_line(ret_lines, &n, PROGRAM_BYTES,
 		 "program, libraries, heap, stacks (measured)");
 	return n;
 }
 
+/* Once per host: see host_strangers.c. */
+static void stranger_lines(const struct host_strangers *s,
+			   struct sizing_line *lines, size_t *count)
+{
+	uint64_t held = s->ring_bytes + s->ipv4_fragment_bytes +
+			s->ipv6_fragment_bytes;
+	uint64_t total = host_strangers_kbytes(s) * KIB;
+	uint64_t derived = (held * 8 / 5 + KIB - 1) / KIB * KIB;
+
+	add_line(lines, count, s->ring_bytes,
+		 "once per host: a ringful of each network card");
+	add_line(lines, count, s->ipv4_fragment_bytes,
+		 "once per host: fragments, ipfrag_high_thresh");
+	add_line(lines, count, s->ipv6_fragment_bytes,
+		 "once per host: fragments, ip6frag_high_thresh");
+	add_line(lines, count, derived - held,
+		 "once per host: out of GFP_ATOMIC's reach, 3/5 of these");
+	if (total > derived)
+		add_line(lines, count, total - derived,
+			 "once per host: for a refill that waits, up to %u MiB",
+			 HOST_SHARED_KBYTES / 1024);
+}
+
 size_t sizing_kernel_lines(const struct attach_options *o,
+			   const struct host_strangers *strangers,
 			   struct sizing_line ret_lines[SIZING_LINES_MAX])
 {
 	struct host_needs needs = sizing_needs(o);
@@ -126,27 +196,34 @@ size_t sizing_kernel_lines(const struct attach_options *o,
 		 "to the server: SO_SNDBUF");
 	add_line(ret_lines, &n, needs.link_receive_bytes,
 		 "from the server: SO_RCVBUF");
-	add_line(ret_lines, &n, needs.front_send_bytes,
-		 "kernel to us: SO_SNDBUF of its end");
-	add_line(ret_lines, &n, needs.front_receive_bytes,
-		 "us to the kernel: SO_SNDBUF of our end");
+	if (needs.front_send_bytes) {
+		add_line(ret_lines, &n, needs.front_send_bytes,
+			 "kernel to us: SO_SNDBUF of its end");
+		add_line(ret_lines, &n, needs.front_receive_bytes,
+			 "us to the kernel: SO_SNDBUF of our end");
+	}
 	add_line(ret_lines, &n,
 		 host_needs_kbytes(&needs) * KIB - needs.link_send_bytes -
 			 needs.link_receive_bytes - needs.front_send_bytes -
 			 needs.front_receive_bytes,
 		 "beyond the reach of ordinary tasks: 5/3 of these");
-	add_line(ret_lines, &n, HOST_SHARED_KBYTES * (uint64_t)KIB,
-		 "rings of the network cards, once per host");
+	stranger_lines(strangers, ret_lines, &n);
 	return n;
 }
 
 struct socket_memory sizing_socket_memory(const struct attach_options *o)
 {
+	struct socket_memory m = { .send_bytes = SWAP_SEND_BYTES,
+				   .receive_bytes = SWAP_RECEIVE_BYTES,
+				   .reserve_bytes = SWAP_SOCKET_BYTES };
+
 	if (!is_swap(o))
 		return (struct socket_memory){ 0 };
-	return (struct socket_memory){ .send_bytes = SWAP_SEND_BYTES,
-				       .receive_bytes = SWAP_RECEIVE_BYTES,
-				       .reserve_bytes = SWAP_SOCKET_BYTES };
+	if (o->without >> MEASURE_BUFFERS & 1)
+		m.send_bytes = m.receive_bytes = 0;
+	if (o->without >> MEASURE_SOCKET_MEMORY & 1)
+		m.reserve_bytes = 0;
+	return m;
 }
 
 uint32_t sizing_pair_bytes(const struct attach_options *o)
@@ -156,11 +233,15 @@ uint32_t sizing_pair_bytes(const struct attach_options *o)
 
 struct host_needs sizing_needs(const struct attach_options *o)
 {
+	/* ublk copies from page to slot: nothing of the kernel's in between. */
+	uint64_t pair_bytes =
+		o->front == FRONT_UBLK ? 0 : 2ull * sizing_pair_bytes(o);
+
 	return (struct host_needs){
 		/* the kernel doubles what setsockopt is given */
 		.link_send_bytes = 2ull * SWAP_SEND_BYTES,
 		.link_receive_bytes = 2ull * SWAP_RECEIVE_BYTES,
-		.front_send_bytes = 2ull * sizing_pair_bytes(o),
-		.front_receive_bytes = 2ull * sizing_pair_bytes(o),
+		.front_send_bytes = pair_bytes,
+		.front_receive_bytes = pair_bytes,
 	};
 }

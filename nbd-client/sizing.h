@@ -15,11 +15,24 @@
 #include "nbd-client/conn.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
+#include "nbd-client/front_nbd.h"
+#include "nbd-client/front_ublk.h"
 #include "nbd-client/host.h"
+#include "nbd-client/host_strangers.h"
 
-/* Slots, their size and the windows. */
+/*
+ * Slots, their size and the windows. With o->reserve_bytes, as many slots as fit
+ * into it with all else that is pinned; never fewer than SLOTS_MIN.
+ */
 struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x);
+
+/* Of a front's struct, whichever it is. */
+#define DEVICE_FRONT_BYTES                                                     \
+	(sizeof(union {                                                        \
+		struct front_nbd nbd;                                          \
+		struct front_ublk ublk;                                        \
+	}))
 
 /* The pinned region. */
 size_t sizing_pinned_bytes(const struct engine_config *c);
@@ -29,15 +42,18 @@ struct sizing_line {
 	char holder[64];
 	uint64_t bytes;
 };
-#define SIZING_LINES_MAX 12u
+#define SIZING_LINES_MAX 16u
 
 /*
- * The sums as lines, for people: what the process locks, and what the kernel
- * may hold on its behalf. Return how many.
+ * The sums as lines, for people: the pinned region, what the process locks with
+ * that, and what the kernel may hold on its behalf. Return how many.
  */
+size_t sizing_pinned_lines(const struct engine_config *c,
+			   struct sizing_line ret_lines[SIZING_LINES_MAX]);
 size_t sizing_process_lines(const struct engine_config *c,
 			    struct sizing_line ret_lines[SIZING_LINES_MAX]);
 size_t sizing_kernel_lines(const struct attach_options *o,
+			   const struct host_strangers *strangers,
 			   struct sizing_line ret_lines[SIZING_LINES_MAX]);
 
 /* All that the process needs to stay in memory, libraries included. */

@@ -26,6 +26,9 @@ struct socket_memory {
 	uint32_t reserve_bytes; /* SO_RESERVE_MEM */
 };
 
+/* The guarantee that SO_RESERVE_MEM gives. */
+#define SOCKETS_ROW "socket memory"
+
 struct sockets {
 	struct socket_memory memory;
 	int family; /* of the ready ones; AF_UNSPEC: there are none */

@@ -34,17 +34,15 @@ static void page_path(const char *name, const char *suffix, char *path,
 
 /* ---- The daemon's side ---- */
 
-static int create_failed(const char *path, struct err *err)
+static int create_failed(const char *path, int error, struct err *err)
 {
-	int error = errno;
+	static const struct err_hint hints[] = {
+		{ EACCES, X_PERMISSION, "run as root" },
+		{ EPERM, X_PERMISSION, "run as root" },
+		{ 0, X_FAILURE, "is the file system of /run full?" },
+	};
 
-	return err_set(err,
-		       error == EACCES || error == EPERM ? X_PERMISSION :
-							   X_FAILURE,
-		       error, "cannot make %s: %s; %s", path, strerror(error),
-		       error == EACCES || error == EPERM ?
-			       "run as root" :
-			       "is the file system of /run full?");
+	return err_explain(err, hints, error, "cannot make %s", path);
 }
 
 static int refuse_second(const char *name, struct err *err)
@@ -78,61 +76,54 @@ static void fill_in(struct stats_page *page, const char *name)
  * A file of full size: later nothing has to be allocated. The pages of tmpfs
  * can be swapped out; mlockall(MCL_FUTURE) in the daemon locks them.
  */
-static int make_file(const char *path, int *ret_fd, struct err *err)
+static int make_page(const char *path, struct stats_page **ret_page)
 {
+	struct stats_page *page = MAP_FAILED;
 	int fd, rc;
 
 	(void)unlink(path);
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0)
-		return create_failed(path, err);
+		return -errno;
 	/* Whatever the umask: everybody may look. */
-	rc = fchmod(fd, 0644) ? errno : 0;
+	rc = fchmod(fd, 0644) ? -errno : 0;
 	if (!rc)
-		rc = posix_fallocate(fd, 0, sizeof(struct stats_page));
-	if (rc) {
-		errno = rc;
-		rc = create_failed(path, err);
-		close(fd);
+		rc = -posix_fallocate(fd, 0, sizeof(*page));
+	if (!rc)
+		page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE,
+			    MAP_SHARED, fd, 0);
+	if (!rc && page == MAP_FAILED)
+		rc = -errno;
+	close(fd);
+	if (rc)
 		(void)unlink(path);
-		return rc;
-	}
-	*ret_fd = fd;
-	return 0;
+	else
+		*ret_page = page;
+	return rc;
 }
 
 int stats_create(const char *name, struct stats_page **ret_page,
 		 struct err *err)
 {
 	char path[256], temp[256];
-	struct stats_page *page = MAP_FAILED;
-	int fd = -1, rc;
+	struct stats_page *page = NULL;
+	int rc;
 
 	if (mkdir(stats_run_dir, 0755) && errno != EEXIST)
-		return create_failed(stats_run_dir, err);
+		return create_failed(stats_run_dir, errno, err);
 	rc = refuse_second(name, err);
 	if (rc)
 		return rc;
 	page_path(name, "", path, sizeof(path));
 	page_path(name, ".new", temp, sizeof(temp));
-	rc = make_file(temp, &fd, err);
+	rc = make_page(temp, &page);
 	if (rc)
-		return rc;
-	page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-		    0);
-	if (page == MAP_FAILED) {
-		rc = create_failed(temp, err);
-		goto out;
-	}
+		return create_failed(temp, -rc, err);
 	fill_in(page, name);
-	if (rename(temp, path))
-		rc = create_failed(path, err);
-out:
-	close(fd);
-	if (rc) {
+	if (rename(temp, path)) {
+		rc = create_failed(path, errno, err);
 		(void)unlink(temp);
-		if (page != MAP_FAILED)
-			munmap(page, sizeof(*page));
+		munmap(page, sizeof(*page));
 		return rc;
 	}
 	*ret_page = page;
@@ -154,17 +145,15 @@ void stats_remove(const char *name, struct stats_page *page)
 static int check_page(const char *name, const struct stats_page *page,
 		      struct err *err)
 {
-	if (memcmp(page->magic, STATS_MAGIC, sizeof(page->magic)))
-		return err_set(err, X_FAILURE, EBADMSG,
-			       "the status file of %s is damaged; detach it "
-			       "with --force", name);
-	if (page->version != STATS_VERSION ||
-	    page->page_bytes != sizeof(*page))
+	bool ours = !memcmp(page->magic, STATS_MAGIC, sizeof(page->magic));
+
+	if (ours && (page->version != STATS_VERSION ||
+		     page->page_bytes != sizeof(*page)))
 		return err_set(err, X_FAILURE, EPROTONOSUPPORT,
 			       "%s was attached by another version of "
 			       "nbd-client; use that one", name);
 	/* Strings from another process: they must end. */
-	if (!memchr(page->device, 0, sizeof(page->device)) ||
+	if (!ours || !memchr(page->device, 0, sizeof(page->device)) ||
 	    !memchr(page->front, 0, sizeof(page->front)) ||
 	    !memchr(page->uri, 0, sizeof(page->uri)))
 		return err_set(err, X_FAILURE, EBADMSG,
@@ -188,9 +177,7 @@ int stats_open(const char *name, const struct stats_page **ret_page,
 			       "%s is not attached; \"nbd-client list\" shows "
 			       "what is", name);
 	if (fd < 0)
-		return err_set(err, errno == EACCES ? X_PERMISSION : X_FAILURE,
-			       errno, "cannot read %s: %s", path,
-			       strerror(errno));
+		return err_explain(err, NULL, errno, "cannot read %s", path);
 	/* Shorter than a page: reading it would be SIGBUS. */
 	if (fstat(fd, &st) || st.st_size != (off_t)sizeof(*page)) {
 		close(fd);
@@ -203,8 +190,7 @@ int stats_open(const char *name, const struct stats_page **ret_page,
 	rc = page == MAP_FAILED ? -errno : 0;
 	close(fd);
 	if (rc)
-		return err_set(err, X_FAILURE, -rc, "cannot map %s: %s", path,
-			       strerror(-rc));
+		return err_explain(err, NULL, -rc, "cannot map %s", path);
 	rc = check_page(name, page, err);
 	if (rc) {
 		stats_close(page);
@@ -240,12 +226,6 @@ static int is_page(const struct dirent *entry)
 	       !strcmp(entry->d_name + length - strlen(SUFFIX), SUFFIX);
 }
 
-/* nbd2 before nbd10. */
-static int by_number(const struct dirent **a, const struct dirent **b)
-{
-	return strverscmp((*a)->d_name, (*b)->d_name);
-}
-
 int stats_each(void (*on_page)(const char *name, const struct stats_page *page,
 			       void *arg),
 	       void *arg)
@@ -254,7 +234,8 @@ int stats_each(void (*on_page)(const char *name, const struct stats_page *page,
 	struct dirent **entries;
 	int count, i, unreadable = 0;
 
-	count = scandir(stats_run_dir, &entries, is_page, by_number);
+	/* nbd2 before nbd10 */
+	count = scandir(stats_run_dir, &entries, is_page, versionsort);
 	if (count < 0) /* no directory: nothing was ever attached */
 		return errno == ENOENT ? 0 : -errno;
 	for (i = 0; i < count; i++) {
@@ -357,22 +338,17 @@ void stats_guarantee_replace(struct stats_guarantee rows[STATS_GUARANTEES],
 
 /* ---- Names as printed ---- */
 
-static const char *name_of(const char *const *names, size_t count,
-			   uint32_t value)
-{
-	return value < count ? names[value] : "?";
-}
+#define NAME_OF(names, value)                                                  \
+	((value) < sizeof(names) / sizeof((names)[0]) ? (names)[value] : "?")
 
 const char *stats_state_name(uint32_t state)
 {
 	static const char *const names[] = {
-		[STATS_ATTACHING] = "attaching",
-		[STATS_LIVE] = "live",
-		[STATS_DETACHING] = "detaching",
-		[STATS_GONE] = "gone",
+		[STATS_ATTACHING] = "attaching", [STATS_LIVE] = "live",
+		[STATS_DETACHING] = "detaching", [STATS_GONE] = "gone",
 	};
 
-	return name_of(names, sizeof(names) / sizeof(names[0]), state);
+	return NAME_OF(names, state);
 }
 
 const char *stats_link_name(uint32_t link)
@@ -383,28 +359,38 @@ const char *stats_link_name(uint32_t link)
 		[STATS_LINK_UP] = "up",
 	};
 
-	return name_of(names, sizeof(names) / sizeof(names[0]), link);
+	return NAME_OF(names, link);
 }
 
 const char *stats_guarantee_name(uint32_t state)
 {
 	static const char *const names[] = {
-		[GUARANTEE_OFF] = "off",
-		[GUARANTEE_OK] = "ok",
+		[GUARANTEE_OFF] = "off", [GUARANTEE_OK] = "ok",
 		[GUARANTEE_DEGRADED] = "degraded",
 		[GUARANTEE_MISSING] = "missing",
 	};
 
-	return name_of(names, sizeof(names) / sizeof(names[0]), state);
+	return NAME_OF(names, state);
+}
+
+const char *stats_shed_name(uint32_t shed)
+{
+	static const char *const names[] = {
+		[STATS_SHED_OFF] = "off",
+		[STATS_SHED_ARMED] = "armed",
+		[STATS_SHED_SHEDDING] = "shedding",
+	};
+
+	return NAME_OF(names, shed);
 }
 
 const char *stats_op_name(uint32_t op)
 {
 	static const char *const names[STATS_OPS] = {
-		[STATS_READ] = "read",	     [STATS_WRITE] = "write",
-		[STATS_FLUSH] = "flush",     [STATS_TRIM] = "trim",
+		[STATS_READ] = "read", [STATS_WRITE] = "write",
+		[STATS_FLUSH] = "flush", [STATS_TRIM] = "trim",
 		[STATS_ZEROES] = "zeroes",
 	};
 
-	return name_of(names, STATS_OPS, op);
+	return NAME_OF(names, op);
 }

@@ -51,24 +51,20 @@ static size_t page_bytes(void)
 	return (size_t)sysconf(_SC_PAGESIZE);
 }
 
+static const struct err_hint open_hints[] = {
+	{ EACCES, X_PERMISSION, "run as root, and not on a read-only export" },
+	{ EPERM, X_PERMISSION, "run as root, and not on a read-only export" },
+	{ EBUSY, X_BUSY, "it is in use" },
+	{ EROFS, X_FAILURE, "a read-only export cannot be swap" },
+	{ ENOENT, X_NOT_FOUND, NULL },
+	{ ENXIO, X_NOT_FOUND, NULL },
+	{ ENODEV, X_NOT_FOUND, NULL },
+	{ 0, X_FAILURE, NULL },
+};
+
 static int open_failed(const char *device, int error, struct err *err)
 {
-	int code = X_FAILURE;
-	const char *remedy = "";
-
-	if (error == EACCES || error == EPERM) {
-		code = X_PERMISSION;
-		remedy = "; run as root, and not on a read-only export";
-	} else if (error == EBUSY) {
-		code = X_BUSY;
-		remedy = "; it is in use";
-	} else if (error == EROFS) {
-		remedy = "; a read-only export cannot be swap";
-	} else if (error == ENOENT || error == ENXIO || error == ENODEV) {
-		code = X_NOT_FOUND;
-	}
-	return err_set(err, code, error, "cannot open %s: %s%s", device,
-		       strerror(error), remedy);
+	return err_explain(err, open_hints, error, "cannot open %s", device);
 }
 
 /* ---- What is on it ---- */
@@ -161,8 +157,7 @@ static int probe_fd(int fd, blkid_probe *ret_probe,
 
 static int probe_failed(const char *device, int rc, struct err *err)
 {
-	return err_set(err, X_FAILURE, -rc, "cannot read %s: %s", device,
-		       strerror(-rc));
+	return err_explain(err, NULL, -rc, "cannot read %s", device);
 }
 
 int swap_inspect(const char *device, enum swap_content *ret_content,
@@ -285,15 +280,24 @@ int swap_format(const char *device, uint64_t size_bytes, bool force,
 	if (!rc)
 		rc = write_header(fd, size_bytes);
 	if (rc)
-		rc = err_set(err, X_FAILURE, -rc,
-			     "cannot write a swap signature to %s: %s", device,
-			     strerror(-rc));
+		rc = err_explain(err, NULL, -rc,
+				 "cannot write a swap signature to %s", device);
 out:
 	close(fd);
 	return rc;
 }
 
 /* ---- On and off ---- */
+
+static const struct err_hint swapon_hints[] = {
+	/* Also when there are too many areas, says swapon(2). */
+	{ EPERM, X_PERMISSION,
+	  "run as root (or too many swap areas are active)" },
+	{ EBUSY, X_BUSY, "it is in use already, as swap or otherwise" },
+	{ EINVAL, X_FAILURE,
+	  "the kernel does not accept the swap signature (has the export shrunk?); --force writes a new one" },
+	{ 0, X_FAILURE, NULL },
+};
 
 int swap_activate(const char *device, int priority, struct err *err)
 {
@@ -305,62 +309,33 @@ int swap_activate(const char *device, int priority, struct err *err)
 			 SWAP_FLAG_PRIO_MASK);
 	if (!swapon(device, flags))
 		return 0;
-	switch (errno) {
-	case EPERM:
-		/* Also when there are too many areas, says swapon(2). */
-		return err_set(err, X_PERMISSION, EPERM,
-			       "not allowed to activate %s as swap; run as "
-			       "root (or too many swap areas are active)",
-			       device);
-	case EBUSY:
-		return err_set(err, X_BUSY, EBUSY,
-			       "%s is in use already, as swap or otherwise",
-			       device);
-	case EINVAL:
-		return err_set(err, X_FAILURE, EINVAL,
-			       "the kernel does not accept the swap signature "
-			       "of %s (has the export shrunk?); --force writes "
-			       "a new one", device);
-	default:
-		return err_set(err, X_FAILURE, errno,
-			       "cannot activate %s as swap: %s", device,
-			       strerror(errno));
-	}
+	return err_explain(err, swapon_hints, errno,
+			   "cannot activate %s as swap", device);
 }
+
+static const struct err_hint swapoff_hints[] = {
+	{ EINVAL, X_FAILURE,
+	  "it is active under another name; see /proc/swaps" },
+	{ EINTR, X_FAILURE, "it is still active" },
+	{ ENOMEM, X_FAILURE,
+	  "not enough to bring back what is swapped out; end programs or add other swap, then try again" },
+	{ EPERM, X_PERMISSION, "run as root" },
+	{ 0, X_FAILURE, NULL },
+};
 
 int swap_deactivate(const char *device, struct err *err)
 {
 	bool active;
+	int error;
 
 	if (!swapoff(device))
 		return 0;
-	switch (errno) {
-	case EINVAL:
-		/* Not active under this name; perhaps under another. */
-		if (!swap_is_active(device, &active) && !active)
-			return 0;
-		return err_set(err, X_FAILURE, EINVAL,
-			       "cannot deactivate the swap on %s under this "
-			       "name; see /proc/swaps for the right one",
-			       device);
-	case EINTR:
-		return err_set(err, X_FAILURE, EINTR,
-			       "interrupted: %s is still active as swap",
-			       device);
-	case ENOMEM:
-		return err_set(err, X_FAILURE, ENOMEM,
-			       "not enough memory to bring back what is swapped "
-			       "to %s; end programs or add other swap, then "
-			       "try again", device);
-	case EPERM:
-		return err_set(err, X_PERMISSION, EPERM,
-			       "not allowed to deactivate the swap on %s; run "
-			       "as root", device);
-	default:
-		return err_set(err, X_FAILURE, errno,
-			       "cannot deactivate the swap on %s: %s", device,
-			       strerror(errno));
-	}
+	error = errno;
+	/* Not active under this name; perhaps under another. */
+	if (error == EINVAL && !swap_is_active(device, &active) && !active)
+		return 0;
+	return err_explain(err, swapoff_hints, error,
+			   "cannot deactivate the swap on %s", device);
 }
 
 /* Undoes \ooo, by which the kernel writes blanks and the like; in place. */

@@ -18,7 +18,7 @@ export PATH
 jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-io vm-steady
-	vm-errors vm-attach-detach'
+	vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach'
 
 passed=0
 failed=0
@@ -54,7 +54,7 @@ step_sources() {
 }
 
 step_gcc() {
-	build gcc --enable-werror CC=gcc && make -j"$jobs" check
+	build gcc --enable-werror --enable-guard-abort CC=gcc && make -j"$jobs" check
 }
 
 step_distcheck() {
@@ -95,7 +95,8 @@ step_man() {
 		[ -z "$said" ] || { echo "$said"; return 1; }
 	done
 	# Each option of the program is in its page.
-	for command in attach detach list status exports info check; do
+	for command in attach detach list status exports info check \
+		recover bench; do
 		"$work/gcc/nbd-client/nbd-client" $command --help
 	done | grep -o -- '--[a-z-]*' | sort -u | while read -r option; do
 		grep -q -- "-${option#--}\\>" "$src/man/nbd-client.8" ||
@@ -124,6 +125,8 @@ step_vm_swap_6_1() { guest swap front=nbd kernel=6.1 seconds=20; }
 step_vm_io() { guest io front=nbd seconds=20; }
 step_vm_steady() { guest steady front=nbd; }
 step_vm_errors() { guest errors; }
+step_vm_host_6_12() { guest host kernel=6.12; }
+step_vm_host_6_1() { guest host kernel=6.1 nic=e1000e; }
 step_vm_attach_detach() { guest attach-detach front=nbd cycles=100; }
 
 # ---- running and counting them ----

@@ -11,7 +11,7 @@
 
 #include "tests/fake_ring.h"
 
-#define OPS_MAX 64u
+#define OPS_MAX 192u
 #define BUFFERS_MAX 64u
 
 enum kind {
@@ -21,6 +21,8 @@ enum kind {
 	KIND_SEND,
 	KIND_READ,
 	KIND_WRITE,
+	KIND_COMMAND, /* these two are on no registered file */
+	KIND_WATCH,
 };
 
 struct fake_op {
@@ -33,6 +35,11 @@ struct fake_op {
 	int flags;
 	const struct msghdr *message;
 	const struct rxring *rx;
+	bool submitted; /* a command that the kernel has seen, */
+	bool taken;     /* and the test, */
+	bool ended;     /* and that ends with this result */
+	int result;
+	struct fake_command command;
 };
 
 struct fake_ring fake_ring;
@@ -119,7 +126,8 @@ void fake_ring_shutdown(enum ring_file file)
 static bool pending(enum ring_file file, bool send)
 {
 	for (uint32_t i = 0; i < OPS_MAX; i++)
-		if (ops[i].kind && ops[i].file == file &&
+		if (ops[i].kind && ops[i].kind < KIND_COMMAND &&
+		    ops[i].file == file &&
 		    (ops[i].kind == KIND_SEND) == send)
 			return true;
 	return false;
@@ -222,7 +230,8 @@ static void submit(struct ring *ring, struct fake_op op)
 {
 	assert_ptr_equal(ring, the_ring);
 	assert_false(op.op->pending);
-	assert_true(fake_ring.files[op.file].fd >= 0);
+	assert_true(op.kind >= KIND_COMMAND ||
+		    fake_ring.files[op.file].fd >= 0);
 	for (uint32_t i = 0; i < OPS_MAX; i++) {
 		if (ops[i].kind)
 			continue;
@@ -274,6 +283,62 @@ void ring_write(struct ring *ring, struct ring_op *op, enum ring_file file,
 	submit(ring, (struct fake_op){ .kind = KIND_WRITE, .op = op,
 				       .file = file, .bytes = bytes,
 				       .to = (uint8_t *)(uintptr_t)from });
+}
+
+void ring_command(struct ring *ring, struct ring_op *op, int fd,
+		  uint32_t opcode, const void *argument, size_t bytes)
+{
+	struct fake_op f = { .kind = KIND_COMMAND, .op = op,
+			     .command = { op, fd, opcode, { 0 } } };
+
+	assert_true(fd >= 0 && bytes <= RING_COMMAND_BYTES);
+	memcpy(f.command.argument, argument, bytes);
+	submit(ring, f);
+}
+
+void ring_watch(struct ring *ring, struct ring_op *op, int uring_fd)
+{
+	assert_true(uring_fd >= 0);
+	submit(ring, (struct fake_op){ .kind = KIND_WATCH, .op = op });
+}
+
+bool fake_ring_next_command(struct fake_command *ret)
+{
+	struct fake_op *oldest = NULL;
+
+	for (uint32_t i = 0; i < OPS_MAX; i++)
+		if (ops[i].kind == KIND_COMMAND && ops[i].submitted &&
+		    !ops[i].taken &&
+		    (!oldest || ops[i].sequence < oldest->sequence))
+			oldest = &ops[i];
+	if (!oldest)
+		return false;
+	oldest->taken = true;
+	*ret = oldest->command;
+	return true;
+}
+
+void fake_ring_end_command(struct ring_op *op, int res)
+{
+	for (uint32_t i = 0; i < OPS_MAX; i++) {
+		if (ops[i].kind != KIND_COMMAND || ops[i].op != op)
+			continue;
+		assert_true(ops[i].submitted && !ops[i].ended);
+		ops[i].ended = true;
+		ops[i].result = res;
+		ops[i].sequence = ++sequence;
+		return;
+	}
+	fail_msg("the kernel has no such command");
+}
+
+uint32_t fake_ring_watches(void)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < OPS_MAX; i++)
+		count += ops[i].kind == KIND_WATCH;
+	return count;
 }
 
 static void end(const struct fake_op *at, int res, uint32_t flags)
@@ -389,6 +454,12 @@ static void end_event(struct fake_op *at)
 
 static void try_to_end(struct fake_op *at)
 {
+	if (at->kind >= KIND_COMMAND) {
+		at->submitted = true;
+		if (at->ended)
+			end(at, at->result, 0);
+		return;
+	}
 	/* What a signal or a moment's lack of room does. */
 	if (fake_ring.dice && at->kind < KIND_READ && fake_ring_roll(16) == 0 &&
 	    !fake_ring.files[at->file].ended) {

@@ -92,6 +92,21 @@ void fake_ring_shutdown(enum ring_file file);
 bool fake_ring_receiving(enum ring_file file);
 bool fake_ring_sending(enum ring_file file);
 
+/*
+ * Commands as the kernel has got them, oldest first; false: no more. They stay
+ * in the kernel until the test says how they end: in the next wait, in the order
+ * of fake_ring_end_command(). Watches never end.
+ */
+struct fake_command {
+	struct ring_op *op;
+	int fd;
+	uint32_t opcode;
+	uint8_t argument[RING_COMMAND_BYTES];
+};
+bool fake_ring_next_command(struct fake_command *ret);
+void fake_ring_end_command(struct ring_op *op, int res);
+uint32_t fake_ring_watches(void);
+
 /* Provided buffers of group 0 that the kernel has; the test may take some. */
 uint32_t fake_ring_buffers(void);
 void fake_ring_steal_buffers(uint32_t count);

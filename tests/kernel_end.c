@@ -11,7 +11,6 @@
 #include <cmocka.h>
 
 #include "common/proto.h"
-#include "nbd-client/tls_memory.h"
 #include "tests/kernel_end.h"
 
 static void *thread_main(void *arg)
@@ -62,19 +61,6 @@ int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
 	return kernel_end_open_tls(k, uri, NULL, slots, slot_bytes, err);
 }
 
-/* As a device does: OpenSSL's memory is locked and bounded. */
-static int set_tls(struct kernel_end *k, const struct tls_options *options,
-		   struct err *err)
-{
-	if (!options)
-		return 0;
-	if (tls_memory_open(err) < 0 ||
-	    tls_open(&k->tls, options, &k->addr, err) < 0)
-		return -1;
-	conn_set_tls(&k->conn, &k->tls);
-	return 0;
-}
-
 int kernel_end_open_tls(struct kernel_end *k, const char *uri,
 			const struct tls_options *tls, uint32_t slots,
 			uint32_t slot_bytes, struct err *err)
@@ -84,7 +70,8 @@ int kernel_end_open_tls(struct kernel_end *k, const char *uri,
 	memset(k, 0, sizeof(*k));
 	if (addr_parse(&k->addr, uri, err) < 0 ||
 	    conn_init(&k->conn, &k->addr, &memory, 5000, err) < 0 ||
-	    set_tls(k, tls, err) < 0 || conn_open(&k->conn, err) < 0)
+	    (tls && conn_init_tls(&k->conn, &k->tls, tls, err) < 0) ||
+	    conn_open(&k->conn, err) < 0)
 		return -1;
 	k->config = (struct engine_config){
 		.slots = slots,

@@ -10,55 +10,30 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "nbd-client/check_look.h"
+#include "nbd-client/ethtool.h"
 #include "nbd-client/host.h"
+#include "tests/tree.h"
 
 #define RELEASE "6.12.0-test"
 #define CAPS_ALL "000001ffffffffff"
 #define CAPS_NONE "0000000000000000"
 
-static char tree[64], proc[80], sys[80], modules[80];
+static char tree[TREE_BYTES], proc[80], sys[80], modules[80];
 static struct check_host_paths paths = { proc, sys, modules };
 static struct check_host_result result;
 
-/* The directories on the way to a path below tree. */
-static void make_way(char *path)
+/* In place of the ioctl: cards of ours have the names of real ones. */
+int ethtool_ring_buffers(const char *interface, uint32_t *ret_buffers)
 {
-	char *slash;
-
-	for (slash = strchr(path + strlen(tree) + 1, '/'); slash;
-	     slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(path, 0755))
-			assert_int_equal(errno, EEXIST);
-		*slash = '/';
-	}
-}
-
-static void put(const char *root, const char *name, const char *text)
-{
-	char path[256];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", root, name);
-	make_way(path);
-	file = fopen(path, "w");
-	assert_non_null(file);
-	fputs(text, file);
-	fclose(file);
-}
-
-static void drop(const char *root, const char *name)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", root, name);
-	assert_int_equal(unlink(path), 0);
+	if (strncmp(interface, "eth", 3))
+		return -EOPNOTSUPP;
+	*ret_buffers = 256;
+	return 0;
 }
 
 static void put_caps(const char *hex)
@@ -68,7 +43,7 @@ static void put_caps(const char *hex)
 	snprintf(text, sizeof(text),
 		 "Name:\tx\nCapPrm:\t%s\nCapEff:\t%s\nCapBnd:\t" CAPS_ALL "\n",
 		 CAPS_ALL, hex);
-	put(proc, "self/status", text);
+	tree_put(proc, "self/status", text);
 }
 
 static void put_meminfo(uint64_t total, uint64_t available, uint64_t swap)
@@ -79,7 +54,7 @@ static void put_meminfo(uint64_t total, uint64_t available, uint64_t swap)
 		 "MemTotal:       %8" PRIu64 " kB\nMemFree:  1 kB\n"
 		 "MemAvailable:   %8" PRIu64 " kB\nSwapFree: %8" PRIu64 " kB\n",
 		 total, available, swap);
-	put(proc, "meminfo", text);
+	tree_put(proc, "meminfo", text);
 }
 
 static void put_min_free(uint64_t kbytes)
@@ -87,7 +62,7 @@ static void put_min_free(uint64_t kbytes)
 	char text[32];
 
 	snprintf(text, sizeof(text), "%" PRIu64 "\n", kbytes);
-	put(proc, "sys/vm/min_free_kbytes", text);
+	tree_put(proc, "sys/vm/min_free_kbytes", text);
 }
 
 /* driver NULL: a virtual interface. */
@@ -97,60 +72,59 @@ static void put_card(const char *name, const char *driver, int queues)
 	int i;
 
 	snprintf(path, sizeof(path), "class/net/%s/type", name);
-	put(sys, path, "1\n");
+	tree_put(sys, path, "1\n");
 	for (i = 0; i < queues; i++) {
 		snprintf(path, sizeof(path), "class/net/%s/queues/rx-%d/x",
 			 name, i);
-		put(sys, path, "");
+		tree_put(sys, path, "");
 		snprintf(path, sizeof(path), "class/net/%s/queues/tx-%d/x",
 			 name, i);
-		put(sys, path, "");
+		tree_put(sys, path, "");
 	}
 	if (!driver)
 		return;
-	snprintf(path, sizeof(path), "%s/class/net/%s/device/driver", sys,
-		 name);
-	make_way(path);
+	snprintf(path, sizeof(path), "class/net/%s/device/driver", name);
 	snprintf(target, sizeof(target), "../../../bus/x/drivers/%s", driver);
-	assert_int_equal(symlink(target, path), 0);
+	tree_link(sys, path, target);
 }
 
 /* A host that is ready in every respect. */
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(tree, sizeof(tree), "/tmp/test-check.XXXXXX");
-	if (!mkdtemp(tree) || chmod(tree, 0755))
-		return -1;
+	tree_make(tree);
 	snprintf(proc, sizeof(proc), "%s/proc", tree);
 	snprintf(sys, sizeof(sys), "%s/sys", tree);
 	snprintf(modules, sizeof(modules), "%s/modules", tree);
-	put(proc, "sys/kernel/osrelease", RELEASE "\n");
-	put(proc, "sys/kernel/io_uring_disabled", "0\n");
-	put(proc, "sys/kernel/modules_disabled", "0\n");
-	put(proc, "sys/kernel/sched_rt_runtime_us", "950000\n");
-	put(proc, "sys/kernel/sched_rt_period_us", "1000000\n");
-	put(proc, "sys/vm/compact_unevictable_allowed", "0\n");
-	put(proc, "sys/vm/watermark_boost_factor", "0\n");
-	put(proc, "sys/net/ipv4/tcp_mem", "10000\t20000\t30000\n");
-	put(proc, "net/sockstat",
+	tree_put(proc, "sys/kernel/osrelease", RELEASE "\n");
+	tree_put(proc, "sys/kernel/io_uring_disabled", "0\n");
+	tree_put(proc, "sys/kernel/modules_disabled", "0\n");
+	tree_put(proc, "sys/kernel/sched_rt_runtime_us", "950000\n");
+	tree_put(proc, "sys/kernel/sched_rt_period_us", "1000000\n");
+	tree_put(proc, "sys/vm/compact_unevictable_allowed", "0\n");
+	tree_put(proc, "sys/vm/watermark_boost_factor", "0\n");
+	tree_put(proc, "sys/net/ipv4/tcp_mem", "10000\t20000\t30000\n");
+	tree_put(proc, "sys/net/ipv4/udp_mem", "20000\t30000\t40000\n");
+	tree_put(proc, "sys/net/ipv4/ipfrag_high_thresh", "4194304\n");
+	tree_put(proc, "sys/net/ipv6/ip6frag_high_thresh", "4194304\n");
+	tree_put(proc, "net/sockstat",
 	    "sockets: used 10\n"
 	    "TCP: inuse 1 orphan 0 tw 0 alloc 3 mem 205\n"
 	    "UDP: inuse 0 mem 70000\n");
-	put(proc, "pressure/memory",
+	tree_put(proc, "pressure/memory",
 	    "some avg10=0.00 avg60=99.00 avg300=99.00 total=1\n"
 	    "full avg10=0.00 avg60=99.00 avg300=99.00 total=1\n");
-	put(proc, "self/uid_map", "         0          0 4294967295\n");
-	put(proc, "self/cgroup", "0::/user.slice/user-0.slice/x.scope\n");
-	put(proc, "swaps", "Filename\tType\tSize\tUsed\tPriority\n");
+	tree_put(proc, "self/uid_map", "         0          0 4294967295\n");
+	tree_put(proc, "self/cgroup", "0::/user.slice/user-0.slice/x.scope\n");
+	tree_put(proc, "swaps", "Filename\tType\tSize\tUsed\tPriority\n");
 	put_caps(CAPS_ALL);
 	put_meminfo(1048576, 900000, 0);
 	put_min_free(67584);
-	put(sys, "module/nbd/parameters/nbds_max", "16\n");
-	put(sys, "fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
-	put(sys, "fs/cgroup/user.slice/memory.max", "max\n");
-	put(sys, "fs/cgroup/user.slice/user-0.slice/x.scope/memory.min", "0\n");
-	put(sys, "fs/cgroup/user.slice/user-0.slice/x.scope/memory.high",
+	tree_put(sys, "module/nbd/parameters/nbds_max", "16\n");
+	tree_put(sys, "fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
+	tree_put(sys, "fs/cgroup/user.slice/memory.max", "max\n");
+	tree_put(sys, "fs/cgroup/user.slice/user-0.slice/x.scope/memory.min", "0\n");
+	tree_put(sys, "fs/cgroup/user.slice/user-0.slice/x.scope/memory.high",
 	    "max\n");
 	put_card("lo", NULL, 1);
 	put_card("eth0", "e1000e", 1);
@@ -159,20 +133,11 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char *const argv[] = { "rm", "-rf", tree, NULL };
-	int status;
-	pid_t pid;
-
 	(void)state;
 	/* A test may have failed as somebody else. */
 	if (seteuid(getuid()))
 		return -1;
-	pid = fork();
-	if (pid == 0) {
-		execvp("rm", argv);
-		_exit(1);
-	}
-	return waitpid(pid, &status, 0) == pid ? status : -1;
+	return tree_remove(tree);
 }
 
 /* Asks one item: its state, and a word of what it says. */
@@ -242,7 +207,7 @@ static void a_host_that_talks_nonsense(void **state)
 	static const char *const files[] = {
 		"sys/kernel/osrelease", "sys/kernel/io_uring_disabled",
 		"sys/kernel/sched_rt_period_us", "sys/vm/min_free_kbytes",
-		"sys/net/ipv4/tcp_mem", "net/sockstat", "pressure/memory",
+		"sys/net/ipv4/tcp_mem", "sys/net/ipv4/udp_mem", "net/sockstat", "pressure/memory",
 		"self/uid_map", "self/cgroup", "self/limits", "self/status",
 		"swaps", "meminfo",
 	};
@@ -256,7 +221,7 @@ static void a_host_that_talks_nonsense(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		for (k = 0; k < sizeof(files) / sizeof(files[0]); k++)
-			put(proc, files[k], texts[i]);
+			tree_put(proc, files[k], texts[i]);
 		for (item = check_host_items; item->name; item++) {
 			memset(&result, 0, sizeof(result));
 			item->look(&paths, &result);
@@ -271,20 +236,20 @@ static void nbd_driver(void **state)
 {
 	(void)state;
 	OK("nbd driver", "loaded");
-	drop(sys, "module/nbd/parameters/nbds_max");
+	tree_drop(sys, "module/nbd/parameters/nbds_max");
 	snprintf(sys, sizeof(sys), "%s/sys2", tree);
 	FAIL("nbd driver", "none");
 	assert_remedy("kernel image");
-	put(modules, RELEASE "/modules.dep",
+	tree_put(modules, RELEASE "/modules.dep",
 	    "kernel/drivers/block/xnbd.ko.xz:\nkernel/x/nbdx.ko:\n"
 	    "kernel/y/y.ko: kernel/drivers/block/nbd.ko\n");
 	FAIL("nbd driver", "none");
-	put(modules, RELEASE "/modules.dep",
+	tree_put(modules, RELEASE "/modules.dep",
 	    "kernel/x/x.ko: kernel/y/y.ko\nkernel/drivers/block/nbd.ko.xz:\n");
 	OK("nbd driver", "loadable");
-	put(proc, "sys/kernel/modules_disabled", "1\n");
+	tree_put(proc, "sys/kernel/modules_disabled", "1\n");
 	FAIL("nbd driver", "modules_disabled");
-	put(proc, "sys/kernel/modules_disabled", "0\n");
+	tree_put(proc, "sys/kernel/modules_disabled", "0\n");
 	put_caps(CAPS_NONE);
 	WARN("nbd driver", "CAP_SYS_MODULE");
 	assert_remedy("modprobe nbd");
@@ -295,10 +260,10 @@ static void ublk_driver(void **state)
 {
 	(void)state;
 	OK("ublk driver", "absent");
-	put(modules, RELEASE "/modules.dep",
+	tree_put(modules, RELEASE "/modules.dep",
 	    "kernel/drivers/block/ublk_drv.ko:\n");
 	OK("ublk driver", "loadable");
-	put(sys, "module/ublk_drv/parameters/ublks_max", "64\n");
+	tree_put(sys, "module/ublk_drv/parameters/ublks_max", "64\n");
 	OK("ublk driver", "loaded; this version does not use it");
 }
 
@@ -306,25 +271,25 @@ static void io_uring(void **state)
 {
 	(void)state;
 	OK("io_uring", "Linux 6.12, enabled");
-	put(proc, "sys/kernel/io_uring_disabled", "2\n");
+	tree_put(proc, "sys/kernel/io_uring_disabled", "2\n");
 	FAIL("io_uring", "io_uring_disabled is 2");
 	assert_remedy("io_uring_disabled=0");
-	put(proc, "sys/kernel/io_uring_disabled", "1\n");
+	tree_put(proc, "sys/kernel/io_uring_disabled", "1\n");
 	OK("io_uring", "for root");
 	put_caps(CAPS_NONE);
 	FAIL("io_uring", "io_uring_disabled is 1");
 	/* 6.6 and later have the sysctl if they have io_uring */
-	drop(proc, "sys/kernel/io_uring_disabled");
+	tree_drop(proc, "sys/kernel/io_uring_disabled");
 	FAIL("io_uring", "none");
-	put(proc, "sys/kernel/osrelease", "6.1.0-9-amd64\n");
+	tree_put(proc, "sys/kernel/osrelease", "6.1.0-9-amd64\n");
 	OK("io_uring", "Linux 6.1, enabled");
-	put(proc, "sys/kernel/osrelease", "5.19.1\n");
+	tree_put(proc, "sys/kernel/osrelease", "5.19.1\n");
 	FAIL("io_uring", "5.19 is too old");
-	put(proc, "sys/kernel/osrelease", "6.0.1\n");
+	tree_put(proc, "sys/kernel/osrelease", "6.0.1\n");
 	FAIL("io_uring", "6.0 is too old");
-	put(proc, "sys/kernel/osrelease", "10.0\n");
+	tree_put(proc, "sys/kernel/osrelease", "10.0\n");
 	FAIL("io_uring", "none");
-	drop(proc, "sys/kernel/osrelease");
+	tree_drop(proc, "sys/kernel/osrelease");
 	FAIL("io_uring", "cannot read");
 }
 
@@ -343,11 +308,11 @@ static void privilege(void **state)
 	put_caps("000001ffff7fffff");
 	FAIL("privilege", "missing: CAP_SYS_NICE");
 	put_caps(CAPS_ALL);
-	put(proc, "self/uid_map", "         0     100000      65536\n");
+	tree_put(proc, "self/uid_map", "         0     100000      65536\n");
 	FAIL("privilege", "user namespace");
-	drop(proc, "self/uid_map");
+	tree_drop(proc, "self/uid_map");
 	OK("privilege", "all 5");
-	drop(proc, "self/status");
+	tree_drop(proc, "self/status");
 	FAIL("privilege", "cannot read");
 }
 
@@ -359,7 +324,7 @@ static void put_limit(const char *soft)
 		 "Limit                     Soft Limit  Hard Limit  Units\n"
 		 "Max processes             10          20          processes\n"
 		 "Max locked memory         %-12sunlimited   bytes\n", soft);
-	put(proc, "self/limits", text);
+	tree_put(proc, "self/limits", text);
 }
 
 static void memory_locking(void **state)
@@ -384,7 +349,7 @@ static void memory_locking(void **state)
 		 look_footprint_kbytes() * KIB - 1);
 	put_limit(bytes);
 	FAIL("memory locking", "a swap device locks");
-	drop(proc, "self/limits");
+	tree_drop(proc, "self/limits");
 	FAIL("memory locking", "cannot read");
 }
 
@@ -394,20 +359,20 @@ static void real_time_threads(void **state)
 
 	(void)state;
 	OK("real-time threads", "is 950000");
-	put(proc, file, "-1\n");
+	tree_put(proc, file, "-1\n");
 	OK("real-time threads", "is -1");
-	put(proc, file, "1000000\n");
+	tree_put(proc, file, "1000000\n");
 	OK("real-time threads", "is 1000000");
-	put(proc, file, "0\n");
+	tree_put(proc, file, "0\n");
 	FAIL("real-time threads", "cannot run");
 	assert_remedy("=950000");
-	put(proc, file, "100000\n");
+	tree_put(proc, file, "100000\n");
 	WARN("real-time threads", "100000 of 1000000");
-	put(proc, "sys/kernel/sched_rt_period_us", "100000\n");
+	tree_put(proc, "sys/kernel/sched_rt_period_us", "100000\n");
 	OK("real-time threads", "is 100000");
-	put(proc, file, "much\n");
+	tree_put(proc, file, "much\n");
 	WARN("real-time threads", "cannot read");
-	drop(proc, file);
+	tree_drop(proc, file);
 	WARN("real-time threads", "cannot read");
 }
 
@@ -444,7 +409,7 @@ static void kernel_reserve(void **state)
 	assert_remedy("--min-free=");
 	put_min_free(needed);
 	OK("kernel reserve", "needed");
-	drop(proc, "sys/vm/min_free_kbytes");
+	tree_drop(proc, "sys/vm/min_free_kbytes");
 	FAIL("kernel reserve", "cannot read");
 }
 
@@ -484,7 +449,7 @@ static void free_memory(void **state)
 	FAIL("free memory", "adds 500 to the reserve");
 	put_meminfo(1048576, needed + 500, 0);
 	OK("free memory", "adds 500 to the reserve");
-	drop(proc, "meminfo");
+	tree_drop(proc, "meminfo");
 	FAIL("free memory", "cannot read");
 }
 
@@ -492,35 +457,50 @@ static void memory_pressure(void **state)
 {
 	(void)state;
 	OK("memory pressure", "0.00 %");
-	put(proc, "pressure/memory", "some avg10=10.00 avg60=0.00\n");
+	tree_put(proc, "pressure/memory", "some avg10=10.00 avg60=0.00\n");
 	OK("memory pressure", "10.00 %");
-	put(proc, "pressure/memory", "some avg10=10.01 avg60=0.00\n");
+	tree_put(proc, "pressure/memory", "some avg10=10.01 avg60=0.00\n");
 	WARN("memory pressure", "10.01 %");
-	put(proc, "pressure/memory", "some avg10=100.00 avg60=0.00\n");
+	tree_put(proc, "pressure/memory", "some avg10=100.00 avg60=0.00\n");
 	WARN("memory pressure", "100.00 %");
-	drop(proc, "pressure/memory");
+	tree_drop(proc, "pressure/memory");
 	OK("memory pressure", "not measured");
+}
+
+/* Each is switched off by attach, unless it may not. */
+static void expect_off(const char *item, const char *name)
+{
+	uid_t uid = geteuid();
+	char path[160], file[64], text[128];
+
+	snprintf(file, sizeof(file), "sys/vm/%s", name);
+	snprintf(path, sizeof(path), "%s/%s", proc, file);
+	OK(item, "is 0");
+	tree_put(proc, file, "150\n");
+	snprintf(text, sizeof(text), "vm.%s is 150, attach --swap sets it to 0",
+		 name);
+	OK(item, text);
+	assert_int_equal(chmod(path, 0444), 0);
+	if (!uid)
+		assert_int_equal(seteuid(65534), 0);
+	WARN(item, "cannot be set");
+	assert_remedy(name);
+	if (!uid)
+		assert_int_equal(seteuid(0), 0);
+	tree_drop(proc, file);
+	OK(item, "this kernel has no");
 }
 
 static void compaction(void **state)
 {
 	(void)state;
-	OK("compaction", "leaves locked pages alone");
-	put(proc, "sys/vm/compact_unevictable_allowed", "1\n");
-	WARN("compaction", "may be moved");
-	assert_remedy("vm.compact_unevictable_allowed=0");
-	drop(proc, "sys/vm/compact_unevictable_allowed");
-	OK("compaction", "does not");
+	expect_off("compaction", "compact_unevictable_allowed");
 }
 
 static void watermark_boost(void **state)
 {
 	(void)state;
-	OK("watermark boost", "is 0");
-	put(proc, "sys/vm/watermark_boost_factor", "15000\n");
-	OK("watermark boost", "is 15000:");
-	drop(proc, "sys/vm/watermark_boost_factor");
-	OK("watermark boost", "none");
+	expect_off("watermark boost", "watermark_boost_factor");
 }
 
 /* ---- Memory cgroup ---- */
@@ -532,19 +512,19 @@ static void memory_cgroup(void **state)
 	(void)state;
 	OK("memory cgroup", "in /user.slice/user-0.slice/x.scope");
 	/* version 1 beside it */
-	put(proc, "self/cgroup", "4:memory:/a\n0::/user.slice/user-0.slice/"
+	tree_put(proc, "self/cgroup", "4:memory:/a\n0::/user.slice/user-0.slice/"
 				 "x.scope\n");
 	OK("memory cgroup", "in /user.slice/user-0.slice/x.scope");
-	put(proc, "self/cgroup", "0::/\n");
+	tree_put(proc, "self/cgroup", "0::/\n");
 	OK("memory cgroup", "attach makes one");
-	put(proc, "self/cgroup", "0::/without/controller\n");
+	tree_put(proc, "self/cgroup", "0::/without/controller\n");
 	OK("memory cgroup", "attach makes one");
-	put(sys, "fs/cgroup/cgroup.controllers", "cpu memoryless\n");
+	tree_put(sys, "fs/cgroup/cgroup.controllers", "cpu memoryless\n");
 	WARN("memory cgroup", "SO_RESERVE_MEM");
-	put(proc, "self/cgroup", "4:memory:/a\n");
+	tree_put(proc, "self/cgroup", "4:memory:/a\n");
 	WARN("memory cgroup", "no cgroup v2");
-	drop(sys, "fs/cgroup/cgroup.controllers");
-	put(proc, "self/cgroup", "4:memory:/a\n0::/\n");
+	tree_drop(sys, "fs/cgroup/cgroup.controllers");
+	tree_put(proc, "self/cgroup", "4:memory:/a\n0::/\n");
 	WARN("memory cgroup", "no cgroup v2");
 }
 
@@ -552,21 +532,21 @@ static void cgroup_limits(void **state)
 {
 	(void)state;
 	OK("cgroup limits", "none");
-	put(sys, SCOPE "memory.high", "104857600\n");
+	tree_put(sys, SCOPE "memory.high", "104857600\n");
 	WARN("cgroup limits",
 	     "memory.high of /user.slice/user-0.slice/x.scope is 102400 KiB");
 	assert_remedy("memory.high");
 	/* that of an ancestor is lower */
-	put(sys, "fs/cgroup/user.slice/memory.max", "52428800\n");
+	tree_put(sys, "fs/cgroup/user.slice/memory.max", "52428800\n");
 	WARN("cgroup limits", "memory.max of /user.slice is 51200 KiB");
 	/* the root of a container has files that the real root has not */
-	put(sys, "fs/cgroup/memory.max", "4096\n");
+	tree_put(sys, "fs/cgroup/memory.max", "4096\n");
 	FAIL("cgroup limits", "memory.max of / is 4 KiB");
-	drop(sys, "fs/cgroup/memory.max");
+	tree_drop(sys, "fs/cgroup/memory.max");
 	/* attach leaves it for one below the root */
-	drop(sys, SCOPE "memory.min");
+	tree_drop(sys, SCOPE "memory.min");
 	OK("cgroup limits", "none");
-	drop(sys, "fs/cgroup/cgroup.controllers");
+	tree_drop(sys, "fs/cgroup/cgroup.controllers");
 	OK("cgroup limits", "in no cgroup v2");
 }
 
@@ -575,10 +555,13 @@ static void cgroup_limits(void **state)
 static void network_cards(void **state)
 {
 	(void)state;
-	OK("network cards", "eth0 e1000e (1 receive queue)");
+	OK("network cards", "eth0 e1000e (1 receive queue of 256)");
 	assert_null(strstr(result.found, "lo "));
+	OK("network cards", "eth0 e1000e (1 receive queue of 256)");
+	put_card("ens4", "strange", 1);
+	OK("network cards", "ens4 strange (1 receive queue of perhaps 1024)");
 	put_card("eth1", "virtio_net", 2);
-	OK("network cards", "eth1 virtio_net (2 receive queues)");
+	OK("network cards", "eth1 virtio_net (2 receive queues of 256)");
 	OK("network cards", "the reserve prevents it");
 	put_min_free(HOST_SHARED_KBYTES - 1);
 	OK("network cards", "the reserve of attach --swap prevents it");
@@ -607,7 +590,7 @@ static void many_cards(void **state)
 static void virtual_cards_only(void **state)
 {
 	(void)state;
-	drop(sys, "class/net/eth0/device/driver");
+	tree_drop(sys, "class/net/eth0/device/driver");
 	OK("network cards", "only virtual ones");
 	snprintf(sys, sizeof(sys), "%s/sys2", tree);
 	WARN("network cards", "cannot read");
@@ -617,28 +600,46 @@ static void tcp_memory(void **state)
 {
 	(void)state;
 	OK("TCP memory", "allows 20000 pages, in use 205");
-	put(proc, "net/sockstat", "TCP: inuse 1 alloc 3 mem 19999\n");
+	tree_put(proc, "net/sockstat", "TCP: inuse 1 alloc 3 mem 19999\n");
 	WARN("TCP memory", "in use 19999");
 	assert_remedy("net.ipv4.tcp_mem=\"");
-	drop(proc, "net/sockstat");
+	tree_drop(proc, "net/sockstat");
 	OK("TCP memory", "in use 0");
-	put(proc, "sys/net/ipv4/tcp_mem", "100\t200\t300\n");
+	tree_put(proc, "sys/net/ipv4/tcp_mem", "100\t200\t300\n");
 	WARN("TCP memory", "allows 200 pages");
-	drop(proc, "sys/net/ipv4/tcp_mem");
+	tree_drop(proc, "sys/net/ipv4/tcp_mem");
 	WARN("TCP memory", "cannot read");
+}
+
+static void others_sockets(void **state)
+{
+	static const char item[] = "others' sockets";
+
+	(void)state;
+	/* 30000 and 40000 pages of 4 KiB */
+	OK(item, "hold 280000 KiB of 1048576");
+	put_meminfo(600000, 300000, 0);
+	WARN(item, "hold 280000 KiB of 600000");
+	assert_remedy("udp_mem=\"4687 6250 9375\"");
+	put_meminfo(1048576, 900000, 0);
+	tree_put(proc, "sys/net/ipv4/udp_mem",
+	    "1\t2\t18446744073709551615\n");
+	WARN(item, "net.ipv4.tcp_mem");
+	tree_drop(proc, "sys/net/ipv4/udp_mem");
+	WARN(item, "cannot read");
 }
 
 static void existing_swap(void **state)
 {
 	(void)state;
 	OK("existing swap", "none");
-	put(proc, "swaps",
+	tree_put(proc, "swaps",
 	    "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
 	    "/dev/sda2                               partition\t1000\t0\t-2\n"
 	    "/swap\\040file                           file\t1000\t0\t5\n");
 	OK("existing swap", "/dev/sda2 (priority -2), /swap");
 	OK("existing swap", "(priority 5)");
-	drop(proc, "swaps");
+	tree_drop(proc, "swaps");
 	FAIL("existing swap", "cannot swap");
 }
 
@@ -668,6 +669,7 @@ int main(void)
 		TEST(many_cards),
 		TEST(virtual_cards_only),
 		TEST(tcp_memory),
+		TEST(others_sockets),
 		TEST(existing_swap),
 	};
 

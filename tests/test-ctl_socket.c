@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "common/clock.h"
 #include "nbd-client/ctl_socket.h"
 
 static char dir[64];
@@ -183,6 +184,48 @@ static void silent_clients_make_room(void **state)
 	assert_false(ctl_step(&ctl, &request, &client));
 }
 
+/* Memory is low: what comes waits in the kernel, but one a second is heard. */
+static void held_back_while_low(void **state)
+{
+	const struct ctl_request ping = { .magic = CTL_MAGIC,
+					  .command = CTL_PING };
+	struct ctl_request request;
+	struct pollfd fds[CTL_POLLFDS];
+	uint64_t now_ns = 7 * NS_PER_S;
+	uint32_t client, served = 0;
+	int raw[CTL_CLIENTS];
+
+	(void)state;
+	ordinary_update(&ctl.ordinary, true, now_ns);
+	for (uint32_t i = 0; i < CTL_CLIENTS; i++) {
+		raw[i] = raw_client();
+		assert_int_equal(send(raw[i], &ping, sizeof(ping), 0),
+				 sizeof(ping));
+	}
+	while (ctl_step(&ctl, &request, &client)) {
+		ctl_reply(&ctl, client, 0, NULL);
+		served++;
+	}
+	assert_int_equal(served, ORDINARY_BUFFERS);
+	assert_int_equal(ctl.ordinary.deferred, CTL_CLIENTS - ORDINARY_BUFFERS);
+	/* Nothing to poll for but newcomers, or the loop would spin. */
+	assert_int_equal(ctl_pollfds(&ctl, fds), 1);
+	for (uint32_t i = served; i < CTL_CLIENTS; i++) {
+		ordinary_update(&ctl.ordinary, true, now_ns + NS_PER_S - 1);
+		assert_false(ctl_step(&ctl, &request, &client));
+		now_ns += NS_PER_S;
+		ordinary_update(&ctl.ordinary, true, now_ns);
+		assert_true(ctl_pollfds(&ctl, fds) > 1);
+		assert_true(ctl_step(&ctl, &request, &client));
+		ctl_reply(&ctl, client, 0, NULL);
+		assert_false(ctl_step(&ctl, &request, &client));
+	}
+	/* Each is counted once, however often it was looked at. */
+	assert_int_equal(ctl.ordinary.deferred, CTL_CLIENTS - ORDINARY_BUFFERS);
+	for (uint32_t i = 0; i < CTL_CLIENTS; i++)
+		close(raw[i]);
+}
+
 static void waiting_clients_are_kept(void **state)
 {
 	const struct ctl_request ping = { .magic = CTL_MAGIC,
@@ -268,6 +311,7 @@ int main(void)
 		TEST(a_stuck_daemon),
 		TEST(a_daemon_that_ends),
 		TEST(silent_clients_make_room),
+		TEST(held_back_while_low),
 		TEST(waiting_clients_are_kept),
 		TEST(nonsense_is_answered),
 		TEST(a_client_that_leaves),

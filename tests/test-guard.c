@@ -3,10 +3,13 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "common/guard.h"
@@ -33,7 +36,7 @@ static void each_of_the_family(void **state)
 	int refused;
 
 	(void)state;
-	if (!guard_available())
+	if (!guard_available() || guard_aborts())
 		skip();
 	EXPECT(0, sink = NULL);
 	EXPECT(1, sink = malloc(n));
@@ -97,7 +100,7 @@ static void other_threads_do_not_count(void **state)
 	pthread_t thread;
 
 	(void)state;
-	if (!guard_available())
+	if (!guard_available() || guard_aborts())
 		skip();
 	assert_int_equal(pthread_create(&thread, NULL, allocate, NULL), 0);
 	counter = 0;
@@ -115,12 +118,111 @@ static void other_threads_do_not_count(void **state)
 	assert_int_equal(counter, 0);
 }
 
+/* ---- Builds that end the process ---- */
+
+static void call_malloc(void)
+{
+	sink = malloc(n);
+}
+
+static void call_calloc(void)
+{
+	sink = calloc(n, 3);
+}
+
+static void call_realloc(void)
+{
+	sink = realloc(sink, 2 * n);
+}
+
+static void call_memalign(void)
+{
+	sink = memalign(64, n);
+}
+
+static void call_aligned_alloc(void)
+{
+	sink = aligned_alloc(64, 128);
+}
+
+static void call_posix_memalign(void)
+{
+	void *p = NULL;
+
+	(void)!posix_memalign(&p, 4096, n);
+	sink = p;
+}
+
+static void call_free(void)
+{
+	free(sink);
+}
+
+/* In a child: how it ended, and what it said. */
+static int armed_child(void (*call)(void), char *said, size_t said_bytes)
+{
+	int pipes[2], status = -1;
+	ssize_t got;
+	pid_t pid;
+
+	assert_int_equal(pipe(pipes), 0);
+	pid = fork();
+	if (pid == 0) {
+		dup2(pipes[1], STDERR_FILENO);
+		guard_arm(&counter);
+		call();
+		guard_disarm();
+		_exit(0);
+	}
+	close(pipes[1]);
+	got = read(pipes[0], said, said_bytes - 1);
+	said[got > 0 ? got : 0] = '\0';
+	close(pipes[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void an_armed_thread_is_stopped(void **state)
+{
+	static const struct {
+		const char *name;
+		void (*call)(void);
+	} calls[] = {
+		{ "malloc()", call_malloc },
+		{ "calloc()", call_calloc },
+		{ "realloc()", call_realloc },
+		{ "memalign()", call_memalign },
+		{ "aligned_alloc()", call_aligned_alloc },
+		{ "posix_memalign()", call_posix_memalign },
+		{ "free()", call_free },
+	};
+	char said[128];
+	int status;
+
+	(void)state;
+	if (!guard_aborts())
+		skip();
+	sink = malloc(n);
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		status = armed_child(calls[i].call, said, sizeof(said));
+		assert_true(WIFSIGNALED(status));
+		assert_int_equal(WTERMSIG(status), SIGABRT);
+		assert_non_null(strstr(said, calls[i].name));
+		assert_non_null(strstr(said, "data thread"));
+	}
+	free(sink);
+	/* and nobody else is */
+	sink = NULL;
+	allocate(NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_of_the_family),
 		cmocka_unit_test(memory_is_usable),
 		cmocka_unit_test(other_threads_do_not_count),
+		cmocka_unit_test(an_armed_thread_is_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

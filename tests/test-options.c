@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/daemon.h"
 
@@ -261,6 +262,19 @@ static void distances(void **state)
 static struct attach_options seen;
 static uint32_t attaches;
 
+/* "/dev/nbd3"; empty: any of nbd's; "ublk": any of ublk's. */
+static void device_of(const struct attach_options *o,
+		      char ret[DEVICE_NAME_BYTES])
+{
+	struct blockdev b = { .path = "" };
+
+	if (o->front == FRONT_UBLK)
+		snprintf(b.path, sizeof(b.path), "ublk");
+	if (o->index >= 0)
+		blockdev_set(&b, o->front, (uint32_t)o->index);
+	memcpy(ret, b.path, sizeof(b.path));
+}
+
 int daemon_attach(const struct attach_options *o,
 		  void (*on_ready)(const char *device),
 		  char ret_device[DEVICE_NAME_BYTES], struct err *err)
@@ -269,8 +283,9 @@ int daemon_attach(const struct attach_options *o,
 	(void)err;
 	seen = *o;
 	attaches++;
-	snprintf(ret_device, DEVICE_NAME_BYTES, "%s",
-		 *o->device ? o->device : "/dev/nbd5");
+	device_of(o, ret_device);
+	if (!*ret_device)
+		snprintf(ret_device, DEVICE_NAME_BYTES, "/dev/nbd5");
 	return 0;
 }
 
@@ -325,18 +340,27 @@ static void attach_understands(void **state)
 		{ { "h", "9000", "nbd0" }, "/dev/nbd0", "h", 9000, "", SWAP_NO,
 		  0, -1 },
 		{ { "h", "9000" }, "", "h", 9000, "", SWAP_NO, 0, -1 },
+		{ { "nbd://h/", "nbd" }, "", "h", 10809, "", SWAP_NO, 0, -1 },
+		{ { "nbd://h/", "ublk" }, "ublk", "h", 10809, "", SWAP_NO, 0,
+		  -1 },
+		{ { "h", "9", "ublkb2" }, "/dev/ublkb2", "h", 9, "", SWAP_NO, 0,
+		  -1 },
 		{ { "h", "nbd0", "--export", "a b" }, "/dev/nbd0", "h", 10809,
 		  "a b", SWAP_NO, 0, -1 },
 	};
-	char out[64], expected[64];
+	char out[64], expected[64], device[DEVICE_NAME_BYTES];
 	struct err err;
 	size_t i;
 
 	(void)state;
+	/* "auto" looks for the ublk driver: there is none. */
+	blockdev_sys_root = "/nonexistent";
+	blockdev_modprobe = "/nonexistent";
 	for (i = 0; i < COUNT(cases); i++) {
 		assert_int_equal(attach(&err, out, sizeof(out),
 					cases[i].arguments), 0);
-		assert_string_equal(seen.device, cases[i].device);
+		device_of(&seen, device);
+		assert_string_equal(device, cases[i].device);
 		assert_string_equal(seen.addr.host, cases[i].host);
 		assert_int_equal(seen.addr.port, cases[i].port);
 		assert_string_equal(seen.addr.export_name,

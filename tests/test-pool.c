@@ -47,6 +47,35 @@ static void reserve_comes_last(void **state)
 	assert_int_equal(pool.free_min, 0);
 }
 
+/* By number, whichever part it is in; the pool is never low then. */
+static void slots_by_number(void **state)
+{
+	static const uint32_t order[] = { 4, 9, 0, 7, 6, 3, 8, 1, 5, 2 };
+
+	(void)state;
+	pool_init(&pool, 10, 3);
+	for (uint32_t round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < 10; i++) {
+			pool_take_slot(&pool, order[(i * 3 + round) % 10]);
+			assert_int_equal(pool.free_count, 9 - i);
+		}
+		take(POOL_NONE);
+		assert_false(pool.low);
+		for (uint32_t i = 0; i < 10; i++)
+			pool_give(&pool, order[(i * 7 + round) % 10]);
+		assert_int_equal(pool.free_count, 10);
+	}
+	/* what is left is handed out as ever */
+	pool_take_slot(&pool, 5);
+	pool_take_slot(&pool, 8);
+	for (uint32_t i = 0; i < 8; i++) {
+		uint32_t index = take(i < 6 ? POOL_BASE : POOL_RESERVE);
+
+		assert_true(index != 5 && index != 8);
+	}
+	take(POOL_NONE);
+}
+
 /* The slot given back last is in the cache: it is taken first. */
 static void warmest_first(void **state)
 {
@@ -177,6 +206,13 @@ static void give_unknown(void)
 	pool_give(&pool, 4);
 }
 
+static void take_slot_twice(void)
+{
+	pool_init(&pool, 4, 1);
+	pool_take_slot(&pool, 2);
+	pool_take_slot(&pool, 2);
+}
+
 static void all_reserve(void)
 {
 	pool_init(&pool, 4, 4);
@@ -192,6 +228,7 @@ static void misuse_is_caught(void **state)
 	(void)state;
 	assert_true(aborts(give_twice));
 	assert_true(aborts(give_unknown));
+	assert_true(aborts(take_slot_twice));
 	assert_true(aborts(all_reserve));
 	assert_true(aborts(too_many));
 }
@@ -200,6 +237,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reserve_comes_last),
+		cmocka_unit_test(slots_by_number),
 		cmocka_unit_test(warmest_first),
 		cmocka_unit_test(low_does_not_flap),
 		cmocka_unit_test(sizes),

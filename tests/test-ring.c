@@ -4,6 +4,7 @@
  * pretends must be true here. Exits 77 where io_uring is not allowed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -134,6 +135,53 @@ static void event_read_and_write(void **state)
 	assert_int_equal(end_of(&read_op), 8);
 	assert_int_equal(got, 7);
 	close(fd);
+}
+
+/* ---- commands ---- */
+
+/* /dev/null knows commands and does nothing (drivers/char/mem.c). */
+static void commands_of_drivers(void **state)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int event = eventfd(0, EFD_CLOEXEC);
+	uint8_t argument[RING_COMMAND_BYTES] = { 1 };
+	struct op many[3 * RING_ENTRIES], refused = new_op();
+
+	(void)state;
+	for (size_t i = 0; i < 3 * RING_ENTRIES; i++) {
+		many[i] = new_op();
+		ring_command(&ring, &many[i].op, fd, 0, argument,
+			     sizeof(argument));
+	}
+	for (size_t i = 0; i < 3 * RING_ENTRIES; i++)
+		assert_int_equal(end_of(&many[i]), 0);
+	ring_command(&ring, &refused.op, event, 0, argument, sizeof(argument));
+	assert_int_equal(end_of(&refused), -EOPNOTSUPP);
+	close(event);
+	close(fd);
+}
+
+/* Whatever happens on the watched ring. */
+static void a_watch_never_ends(void **state)
+{
+	struct io_uring other;
+	struct io_uring_cqe *cqe;
+	struct op watch = new_op();
+
+	(void)state;
+	assert_int_equal(io_uring_queue_init(4, &other, 0), 0);
+	ring_watch(&ring, &watch.op, other.ring_fd);
+	poll_ring();
+	io_uring_prep_nop(io_uring_get_sqe(&other));
+	assert_int_equal(io_uring_submit(&other), 1);
+	poll_ring();
+	assert_int_equal(io_uring_wait_cqe(&other, &cqe), 0);
+	poll_ring();
+	assert_true(watch.op.pending);
+	assert_int_equal(watch.ends, 0);
+	io_uring_queue_exit(&other);
+	poll_ring();
+	assert_int_equal(watch.ends, 0);
 }
 
 /* ---- receiving ---- */
@@ -437,6 +485,8 @@ int main(void)
 		TEST(warm_up_leaves_nothing),
 		TEST(time_out_is_no_error),
 		TEST(event_read_and_write),
+		TEST(commands_of_drivers),
+		TEST(a_watch_never_ends),
 		TEST(provided_buffers),
 		TEST(more_than_a_buffer),
 		TEST(no_buffers_left),

@@ -76,6 +76,32 @@ static void reserve_is_part_of_the_slots(void **state)
 	}
 }
 
+/* ublk: no slot set aside, and nothing of the kernel's between it and us. */
+static void ublk_takes_less(void **state)
+{
+	struct attach_options o = { .swap = SWAP_YES, .slots = 64,
+				    .slot_bytes = SLOT_BYTES_DEFAULT };
+	const struct host_strangers strangers = { .ring_bytes = MIB };
+	struct sizing_line lines[SIZING_LINES_MAX];
+	uint64_t nbd_kbytes, sum = 0;
+	struct host_needs needs;
+	size_t count;
+
+	(void)state;
+	needs = sizing_needs(&o);
+	nbd_kbytes = host_needs_kbytes(&needs);
+	o.front = FRONT_UBLK;
+	needs = sizing_needs(&o);
+	assert_true(needs.front_send_bytes + needs.front_receive_bytes == 0);
+	assert_true(host_needs_kbytes(&needs) < nbd_kbytes);
+	assert_int_equal(sizing_config(&o, &export).slots_reserve, 0);
+	count = sizing_kernel_lines(&o, &strangers, lines);
+	for (size_t i = 0; i < count; i++)
+		sum += lines[i].bytes;
+	assert_true(sum == (host_needs_kbytes(&needs) +
+			    host_strangers_kbytes(&strangers)) * KIB);
+}
+
 /* Without swap the windows admit all slots, full of reads or of writes. */
 static void windows_admit_all_slots(void **state)
 {
@@ -137,6 +163,64 @@ static void pinned_is_what_is_carved(void **state)
 	}
 }
 
+/* Whatever may be pinned, it is used up to the last slot, and never exceeded. */
+static void reserve_decides_the_slots(void **state)
+{
+	struct attach_options o = { .swap = SWAP_YES, .slots = SLOTS_DEFAULT,
+				    .slot_bytes = SLOT_BYTES_DEFAULT };
+	struct engine_config c = sizing_config(&o, &export);
+	size_t whole = sizing_pinned_bytes(&c), least, bytes;
+
+	(void)state;
+	/* What the default takes gives the default back, a byte less one slot. */
+	o.reserve_bytes = whole;
+	c = sizing_config(&o, &export);
+	assert_int_equal(c.slots, SLOTS_DEFAULT);
+	assert_int_equal(c.slots_reserve, SLOTS_DEFAULT / 8);
+	o.reserve_bytes = whole - 1;
+	assert_int_equal(sizing_config(&o, &export).slots, SLOTS_DEFAULT - 1);
+	o.reserve_bytes = 1;
+	c = sizing_config(&o, &export);
+	assert_int_equal(c.slots, SLOTS_MIN);
+	assert_int_equal(c.slots_reserve, 1);
+	least = sizing_pinned_bytes(&c);
+	for (o.reserve_bytes = least; o.reserve_bytes < 2 * whole;
+	     o.reserve_bytes += 12345) {
+		c = sizing_config(&o, &export);
+		bytes = sizing_pinned_bytes(&c);
+		assert_true(bytes <= o.reserve_bytes);
+		assert_true(c.slots == SLOTS_MAX ||
+			    bytes + c.slot_bytes > o.reserve_bytes);
+		assert_in_range(c.slots_reserve, 1, c.slots - 1);
+	}
+	o.reserve_bytes = UINT64_MAX;
+	assert_int_equal(sizing_config(&o, &export).slots, SLOTS_MAX);
+	/* A server that takes little at a time: smaller slots, more of them. */
+	o.reserve_bytes = least;
+	export.block_max = 65536;
+	assert_int_equal(sizing_config(&o, &export).slots, 2 * SLOTS_MIN);
+	export.block_max = NBD_MAX_PAYLOAD_DEFAULT;
+}
+
+static void lines_are_the_sums(void **state)
+{
+	struct engine_config c = config(SWAP_YES, 7, 20480);
+	struct sizing_line lines[SIZING_LINES_MAX];
+	uint64_t sum = 0;
+	size_t i, count;
+
+	(void)state;
+	count = sizing_pinned_lines(&c, lines);
+	for (i = 0; i < count; i++)
+		sum += lines[i].bytes;
+	assert_int_equal(sum, sizing_pinned_bytes(&c));
+	count = sizing_process_lines(&c, lines);
+	assert_in_range(count, i + 1, SIZING_LINES_MAX);
+	for (; i < count; i++)
+		sum += lines[i].bytes;
+	assert_int_equal(sum, sizing_footprint_bytes(&c));
+}
+
 static void pair_buffers(void **state)
 {
 	const struct attach_options disk = { .swap = SWAP_NO };
@@ -157,9 +241,12 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(slot_fits_what_the_server_takes),
 		cmocka_unit_test(reserve_is_part_of_the_slots),
+		cmocka_unit_test(ublk_takes_less),
 		cmocka_unit_test(windows_admit_all_slots),
 		cmocka_unit_test(swap_bounds_what_is_owed),
 		cmocka_unit_test(pinned_is_what_is_carved),
+		cmocka_unit_test(reserve_decides_the_slots),
+		cmocka_unit_test(lines_are_the_sums),
 		cmocka_unit_test(pair_buffers),
 	};
 

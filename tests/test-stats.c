@@ -240,8 +240,10 @@ static void rows_only_get_worse(void **state)
 		snprintf(name, sizeof(name), "row %d", i);
 		stats_guarantee_set(rows, name, GUARANTEE_OK, "x");
 	}
-	assert_non_null(stats_guarantee_find(rows, "row 13"));
-	assert_null(stats_guarantee_find(rows, "row 14"));
+	snprintf(name, sizeof(name), "row %u", STATS_GUARANTEES - 3);
+	assert_non_null(stats_guarantee_find(rows, name));
+	snprintf(name, sizeof(name), "row %u", STATS_GUARANTEES - 2);
+	assert_null(stats_guarantee_find(rows, name));
 }
 
 static void names_for_everything(void **state)

@@ -142,6 +142,33 @@ static void err_keeps_cause_and_code(void **state)
 	assert_int_equal(err_set(NULL, X_BUSY, EIO, "nobody asks"), -EIO);
 }
 
+static void err_explains_by_the_row_of_the_error(void **state)
+{
+	static const struct err_hint hints[] = {
+		{ EBUSY, X_BUSY, "detach it" },
+		{ ENOENT, X_NOT_FOUND, NULL },
+		{ 0, X_TLS, "ask" },
+	};
+	struct err err;
+
+	(void)state;
+	assert_int_equal(err_explain(&err, hints, EBUSY, "no %d", 7), -EBUSY);
+	assert_int_equal(err.exit_code, X_BUSY);
+	assert_string_equal(err.text,
+			    "no 7: Device or resource busy; detach it");
+	err_explain(&err, hints, ENOENT, "no");
+	assert_int_equal(err.exit_code, X_NOT_FOUND);
+	assert_string_equal(err.text, "no: No such file or directory");
+	err_explain(&err, hints, 4095, "no");
+	assert_int_equal(err.exit_code, X_TLS);
+	assert_string_equal(err.text, "no: unknown error; ask");
+	err_explain(&err, NULL, EPERM, "no");
+	assert_int_equal(err.exit_code, X_PERMISSION);
+	err_explain(&err, NULL, EIO, "no");
+	assert_int_equal(err.exit_code, X_FAILURE);
+	assert_string_equal(err.text, "no: Input/output error");
+}
+
 static void err_is_one_line(void **state)
 {
 	struct err err;
@@ -184,6 +211,7 @@ int main(void)
 		cmocka_unit_test(cut_text_is_marked),
 		cmocka_unit_test(utf8_is_told_from_the_rest),
 		cmocka_unit_test(err_keeps_cause_and_code),
+		cmocka_unit_test(err_explains_by_the_row_of_the_error),
 		cmocka_unit_test(err_is_one_line),
 		cmocka_unit_test(err_is_cut_at_a_character),
 	};

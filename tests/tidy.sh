@@ -176,18 +176,26 @@ banned "$sources $contracts" 'system|popen' 'runs a shell'
 banned "$(all_but nbd-client/main.c)" 'exit|quick_exit' 'only main exits'
 allocating='malloc|calloc|realloc|reallocarray|free|strdup|strndup|asprintf'
 allocating="$allocating|vasprintf|getline|getdelim|posix_memalign|aligned_alloc"
+allocating="$allocating|memalign|valloc|pvalloc|open_memstream|fmemopen"
 banned "$(in_layers 3 | grep -vx common/guard.c)" "$allocating" \
 	'memory is carved at start, not allocated'
 
 # ---- what the objects of the data path refer to ----
 
-# The malloc family, stdio and name resolution, fortified names too. guard.o is
-# what watches malloc, so it may know it.
+# The malloc family, stdio, logs, name resolution, locks, whatever waits, files,
+# processes and threads; fortified names too. guard.o is what watches malloc, so
+# it may know it.
 stdio='f?printf|v[a-z]*printf|dprintf|s?n?printf|fopen|fdopen|fclose|fflush|fputs'
 stdio="$stdio|fputc|putc|puts|putchar|fwrite|fread|fgets|fscanf|perror|stdout"
-stdio="$stdio|stderr|stdin|syslog"
+stdio="$stdio|stderr|stdin|v?syslog|openlog|localtime(_r)?|strftime"
 resolving='getaddrinfo|freeaddrinfo|gethostbyname|getpwnam|getenv'
-bad="^(_*)($allocating|$stdio|$resolving)(_chk)?\$"
+locking='pthread_(mutex|cond|rwlock|spin|barrier)_[a-z_]+|pthread_once|sem_[a-z]+'
+locking="$locking|(mtx|cnd)_[a-z]+|call_once|flock|lockf"
+waiting='(u|nano|clock_nano)?sleep|p?poll|p?select|epoll_p?wait|f(data)?sync|sync'
+waiting="$waiting|wait|wait[34]|waitpid|waitid|pthread_(create|join)"
+opening='open(at)?(64)?|creat(64)?|opendir|scandir|v?fork|exec[vl]p?e?|fexecve'
+opening="$opening|posix_spawnp?|mkstemp(64)?|socket|socketpair"
+bad="^(_*)($allocating|$stdio|$resolving|$locking|$waiting|$opening)(_chk)?\$"
 for library in "$build"/libl[123].a; do
 	if ! [ -f "$library" ]; then
 		echo "tidy: no $library, its objects are not checked" >&2

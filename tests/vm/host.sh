@@ -36,13 +36,17 @@ act_server_start() {
 	file=$work/content/$1
 	[ -e "$file" ] || truncate -s "${3}M" "$file"
 	set -- "$1" "$2" "${4-}"
+	certificates=
+	[ "$key_link" != tls ] || certificates=$tls
 	case $key_server in
 	nbdkit)
-		nbdkit -f -t 16 -i 10.77.0.1 -p "$2" ${3:+-r} -e "$1" file "$file" \
-			>>"$log/server.log" 2>&1 &
+		nbdkit -f -t 16 -i 10.77.0.1 -p "$2" ${3:+-r} -e "$1" \
+			${certificates:+--tls=require --tls-certificates="$tls"} \
+			file "$file" >>"$log/server.log" 2>&1 &
 		;;
 	qemu-nbd)
 		qemu-nbd -t -e 16 -f raw -x "$1" -b 10.77.0.1 -p "$2" ${3:+-r} \
+			${certificates:+--object tls-creds-x509,id=tls,endpoint=server,verify-peer=no,dir="$tls" --tls-creds=tls} \
 			--discard=unmap --cache=writeback "$file" \
 			>>"$log/server.log" 2>&1 &
 		;;
@@ -52,6 +56,10 @@ act_server_start() {
 		allowlist = true
 		listenaddr = 10.77.0.1
 		port = $2
+		${certificates:+force_tls = true
+		certfile = $tls/server-cert.pem
+		keyfile = $tls/server-key.pem
+		cacertfile = $tls/ca-cert.pem}
 		[$1]
 		exportname = $file
 		readonly = $([ -n "$3" ] && echo true || echo false)
@@ -118,6 +126,12 @@ act_flood() {
 	"$tools/flood" "$1" 10.77.0.2 "$2" "$3" >>"$log/host.log" 2>&1 &
 }
 
+# act_small_packets: send the guest no packet larger than the wire's, for a
+# network in the guest that loses some: it would lose all that is in one.
+act_small_packets() {
+	ip link set dev tap0 gso_max_segs 1
+}
+
 # act_fill NAME MB: content that nothing else has.
 act_fill() {
 	head -c "${2}M" /dev/urandom >"$work/content/$1"
@@ -154,6 +168,15 @@ guest_start() {
 	virtio) card=virtio-net-pci ;;
 	*) card=$key_nic ;;
 	esac
+	set --
+	# Nothing on it outlives the guest, so nothing is synced either.
+	[ "$key_disk" = none ] || {
+		rm -f "$work/local"
+		truncate -s "${key_disk}M" "$work/local"
+		mke2fs -q -t ext4 "$work/local" >>"$log/host.log" 2>&1
+		set -- -drive "file=$work/local,format=raw,if=none,id=d2,cache=unsafe" \
+			-device virtio-blk-pci,drive=d2
+	}
 	(
 		status=0
 		timeout -s KILL "$key_limit" qemu-system-x86_64 -machine q35 \
@@ -164,7 +187,7 @@ guest_start() {
 			-drive "file=$root_image,format=raw,if=none,id=d0,readonly=on" \
 			-device virtio-blk-pci,drive=d0 \
 			-drive "file=$work/scenario.tar,format=raw,if=none,id=d1,readonly=on" \
-			-device virtio-blk-pci,drive=d1 \
+			-device virtio-blk-pci,drive=d1 "$@" \
 			-netdev tap,id=n0,ifname=tap0,script=no,downscript=no \
 			-device "$card,netdev=n0,romfile=" \
 			-serial "file:$log/console.log" \

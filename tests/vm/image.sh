@@ -3,7 +3,7 @@
 # Sourced by run, which gives get, say, skip and the variables cache, work, vm.
 #
 # image_prepare sets kernel_version, kernel_dir (with vmlinuz), initrd,
-# root_image, nbd_server.  Everything lies in the cache under a name that holds a hash of
+# root_image, nbd_server, tls, program.  Everything lies in the cache under a name that holds a hash of
 # its contents or of what it was made from, appears there by one rename, and is
 # never changed afterwards.
 # shellcheck shell=sh disable=SC2034,SC2154 # variables shared with run
@@ -12,19 +12,22 @@
 # Names that a kernel does not have are built in or left out.
 boot_modules='virtio_pci virtio_blk ext4 crc32c_generic'
 root_modules='virtio_net e1000e nbd ublk_drv tls sch_netem sch_tbf af_packet
-	ipv6 nf_tables crc32c_intel'
+	ipv6 nf_tables crc32c_intel ifb act_mirred cls_matchall sch_ingress
+	cls_bpf'
 
 # Programs of the host that go into the root image with their libraries.
-root_programs='fio strace blkdiscard mke2fs setpriv'
+root_programs='fio strace blkdiscard mke2fs setpriv ip swapon tc'
 
 image_prepare() {
 	image_tools
 	image_kernel
 	image_stock nbd-client
 	stock_client=$stock/sbin/nbd-client
+	[ "$(get front)" != kernel ] || program="Debian's ${stock##*/}"
 	image_stock nbd-server
 	nbd_server=$stock/bin/nbd-server
 	image_guest_tools
+	image_tls
 	image_initrd
 	image_root
 }
@@ -49,7 +52,7 @@ fetch() {
 
 image_tools() {
 	for tool in qemu-system-x86_64 busybox mke2fs modprobe depmod nbdkit qemu-nbd \
-		ip unshare flock cc xz dpkg-deb $root_programs; do
+		unshare flock cc openssl xz dpkg-deb $root_programs; do
 		PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null ||
 			skip "no $tool on this machine: run tests/vm/deps"
 	done
@@ -67,6 +70,7 @@ image_tools() {
 		done
 	fi
 	client=$build/nbd-client/nbd-client
+	program=
 	[ -x "$client" ] || {
 		[ "$(get front)" = kernel ] ||
 			skip "no $client: build it, or say builddir="
@@ -78,6 +82,7 @@ image_tools() {
 		client=$build/nbd-client/.libs/nbd-client
 	cp "$client" "$work/nbd-client"
 	client=$work/nbd-client
+	[ "$(get front)" = kernel ] || program=$("$client" --version | head -n 1)
 }
 
 # The newest kernel of the series that apt offers: the cloud flavour is small
@@ -170,6 +175,24 @@ image_guest_tools() {
 		"${CC:-cc}" $flags -o "$work/tools/${name%.c}" "$source"
 	done
 	mv "$work/tools" "$tools"
+}
+
+# A certificate for the server, and who has signed it.
+image_tls() {
+	tls=$cache/tls
+	[ "$(get link)" = tls ] && [ ! -d "$tls" ] || return 0
+	mkdir "$work/tls"
+	for name in ca server; do
+		set -- -subj "/CN=$name"
+		[ $name = ca ] || set -- -subj /CN=host -CA "$work/tls/ca-cert.pem" \
+			-CAkey "$work/tls/ca-key.pem" \
+			-addext subjectAltName=DNS:host,IP:10.77.0.1
+		openssl req -x509 -newkey rsa:2048 -nodes -days 3650 "$@" \
+			-keyout "$work/tls/$name-key.pem" \
+			-out "$work/tls/$name-cert.pem" 2>"$log/openssl.log" ||
+			skip "openssl made no certificate: $(tail -n 1 "$log/openssl.log")"
+	done
+	mv "$work/tls" "$tls"
 }
 
 image_initrd() {

@@ -74,13 +74,16 @@ server_start() { # NAME PORT MB [ro]
 # client_attach NAME PORT [swap|swapon|ro]
 client_attach() {
 	case $front in
-	nbd)
+	nbd | ublk)
 		case ${3-} in
 		swap) option=--swap ;;
-		swapon) option=--swapon ;;
+		# The same for all, so that several devices share the pages.
+		swapon) option=--swapon=10 ;;
 		*) option= ;;
 		esac
-		DEV=$(nbd-client attach "nbd://$host:$2/$1" auto $option) ||
+		[ "${shed-no}" = no ] || option="$option --shed"
+		DEV=$(nbd-client attach "nbd://$host:$2/$1" "$front" $option \
+			${without:+--without="$without"} $options) ||
 			result failed "nbd-client attach: exit status $?"
 		;;
 	kernel)
@@ -92,12 +95,14 @@ client_attach() {
 			}
 		done
 		case ${3-} in swap*) option=-swap ;; *) option= ;; esac
+		[ "$link" != tls ] ||
+			option="$option -x -A /run/vm/ca-cert.pem -H host"
 		$stock $host "$2" "$DEV" -N "$1" $option >/run/vm/client.log 2>&1 ||
 			result failed "stock nbd-client: $(tail -n 1 /run/vm/client.log)"
 		poll 10 device_has_size || result failed "$DEV has no size"
 		[ "${3-}" != swapon ] || {
 			must mkswap mkswap "$DEV" >/dev/null
-			must swapon swapon "$DEV"
+			must swapon /usr/bin/swapon -p 10 "$DEV"
 		}
 		;;
 	esac
@@ -106,11 +111,16 @@ client_attach() {
 }
 
 device_has_size() { [ "$(cat "/sys/block/${DEV#/dev/}/size")" -gt 0 ]; }
-device_free() { [ ! -e "/sys/block/$1/pid" ]; }
+device_free() {
+	case $1 in
+	ublk*) [ ! -e "/sys/block/$1" ] ;;
+	*) [ ! -e "/sys/block/$1/pid" ] ;;
+	esac
+}
 
 client_detach() {
 	case $front in
-	nbd)
+	nbd | ublk)
 		nbd-client detach "$DEV" || result failed "nbd-client detach: exit status $?"
 		;;
 	kernel)
@@ -144,30 +154,42 @@ client_facts() {
 		done
 		list="$list${list:+,}{\"pid\":$pid,\"vmlck_kb\":$locked,\"vmrss_kb\":$resident,\"vmswap_kb\":$swapped,\"oom_score_adj\":$(cat "/proc/$pid/oom_score_adj"),\"threads\":[$threads]}"
 	done
-	[ "$front" != nbd ] || [ -n "$list" ] || result failed "no process of the client is there"
+	[ "$front" = kernel ] || [ -n "$list" ] || result failed "no process of the client is there"
 	[ -z "$list" ] || fact "$1 [$list]"
 }
 
 # ---- nothing left behind, nothing complained
 
-sysctls() {
-	for path in /proc/sys/vm/*; do
-		case $path in */stat_refresh) continue ;; esac
-		printf '%s: ' "$path"
-		cat "$path" 2>/dev/null || echo
+# settings: whatever a client may have changed on the host, a line each.  What
+# a module adds to a list of what there is to choose from is no setting.
+settings() {
+	grep -r '' /proc/sys/vm /proc/sys/net /proc/sys/kernel/sched_* \
+		/sys/kernel/mm/transparent_hugepage 2>/dev/null |
+		grep -v -E '/stat_refresh:|/tcp_available_' | sort
+	for name in gro_flush_timeout mtu napi_defer_hard_irqs threaded \
+		tx_queue_len 'queues/*/[rx]ps_*'; do
+		grep -H '' /sys/class/net/eth0/$name 2>/dev/null
 	done
+	# The count of references is not a setting.
+	/usr/bin/tc qdisc show | sed 's/ refcnt [0-9]*//'
+	ip neigh show nud permanent
+	find /sys/fs/cgroup -type d | sort
+	grep -H '' /sys/fs/cgroup/cgroup.subtree_control
 }
 
-before() { sysctls >/run/vm/sysctls; }
+before() { settings >/run/vm/settings; }
 
 # after: nothing of a device may be left.
 after() {
-	sysctls >/run/vm/sysctls.after
-	changed=$(diff /run/vm/sysctls /run/vm/sysctls.after |
-		sed -n 's/^[-+]\(\/proc.*\)/\1/p' | tr '\n' ' ')
-	[ -z "$changed" ] || result leftover "sysctls: $changed"
+	settings >/run/vm/settings.after
+	changed=$(diff -U 0 /run/vm/settings /run/vm/settings.after |
+		grep '^[-+][^-+]' | tr '\n' ' ')
+	[ -z "$changed" ] || result leftover "settings: $changed"
 	for path in /sys/block/nbd*; do
 		device_free "${path##*/}" || result leftover "${path##*/} is connected"
+	done
+	for path in /sys/block/ublkb* /sys/class/ublk-char/ublkc*; do
+		[ ! -e "$path" ] || result leftover "$path is there"
 	done
 	pids=$(client_pids)
 	[ -z "$pids" ] || result leftover "processes $pids"
@@ -178,8 +200,77 @@ after() {
 # connected, which our client lends to a spare device on purpose.
 kernel_fine() {
 	line=$(dmesg | grep -v -E 'Receive control failed \(result -107\)|Send disconnect failed' |
-		grep -i -m 1 -E 'I/O error|(read|write)-error on swap|nbd[0-9]*: .*(timed out|stuck|error|dead|fail|invalid|unexpected|double|wrong)')
+		grep -i -m 1 -E 'I/O error|(read|write)-error on swap|(nbd|ublkb)[0-9]*: .*(timed out|stuck|error|dead|fail|invalid|unexpected|double|wrong)')
 	[ -z "$line" ] || result ioerror "$line"
+}
+
+# ---- a load beside the hog, and a network that is far away
+
+# storm_start: programs that start others all the time, and a writer that
+# dirties twice the memory of the machine on the local disk, again and again.
+storm_start() {
+	[ -b /dev/vdc ] || result failed "a storm needs a disk: disk=MB"
+	mkdir -p /run/local
+	must "mount the local disk" mount -t ext4 /dev/vdc /run/local
+	storm_before=$(storm_counts)
+	storm_pids=
+	setsid sh -c "while :; do
+		dd if=/dev/zero of=/run/local/file bs=64k count=$((mem * 32)) conv=notrunc
+	done" >/dev/null 2>&1 &
+	storm_pids="$storm_pids $!"
+	for program in /usr/bin/busybox /usr/bin/busybox /usr/bin/busybox; do
+		# By its path, so that the shell does not run it as part of itself.
+		setsid sh -c "while :; do $program true; done" &
+		storm_pids="$storm_pids $!"
+	done
+}
+
+# Forks since boot, and sectors written to the local disk.
+storm_counts() {
+	sed -n 's/^processes //p' /proc/stat
+	awk '{ print $7 }' /sys/block/vdc/stat
+}
+
+# storm_stop: ends it; a storm that was none is a failure.
+storm_stop() {
+	for pid in $storm_pids; do
+		kill -KILL "-$pid" || result failed "a part of the storm has ended"
+		wait "$pid" || :
+	done
+	# shellcheck disable=SC2046,SC2086 # words are meant
+	set -- $storm_before $(storm_counts)
+	forks=$(($3 - $1))
+	written_mb=$((($4 - $2) / 2048))
+	fact "storm {\"forks\":$forks,\"written_mb\":$written_mb}"
+	must "unmount the local disk" poll 20 umount /run/local
+	[ $forks -ge $((seconds * 5)) ] && [ $written_mb -gt "$mem" ] ||
+		result failed "no storm: $forks forks, $written_mb MB written"
+}
+
+# netem_start MSms,LOSS%: so long a way to the host and back, so many packets
+# lost on each.  Both queues are in the guest: in its memory, that is.
+netem_start() {
+	delay=$((${1%%ms,*} / 2))ms
+	loss=${1##*,}
+	for module in sch_netem ifb act_mirred cls_matchall sch_ingress; do
+		modprobe $module
+	done
+	# What is lost must be a packet, not all that the card takes at once.
+	ask small_packets >/dev/null || result failed "small packets"
+	must "small packets" /usr/bin/ip link set dev eth0 gso_max_segs 1 \
+		gro_max_size 1500
+	ip link set ifb0 up
+	for card in eth0 ifb0; do
+		must "netem on $card" /usr/bin/tc qdisc add dev $card root netem \
+			delay $delay loss "$loss" limit 10000
+	done
+	must "ingress" /usr/bin/tc qdisc add dev eth0 ingress
+	must "ifb" /usr/bin/tc filter add dev eth0 ingress matchall \
+		action mirred egress redirect dev ifb0
+	rtt=$(ping -c 20 -i 0.1 -W 2 $host | sed -n 's/^round-trip.* = \([0-9]*\).*/\1/p')
+	fact "netem {\"rtt_ms\":${rtt:-0},\"loss_each_way\":\"$loss\"}"
+	[ "${rtt:-0}" -ge $((${1%%ms,*} - 1)) ] ||
+		result failed "the network is as near as before: $rtt ms"
 }
 
 vmstat() { sed -n "s/^$1 //p" /proc/vmstat; }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Tests of /sys and /dev as the nbd driver shows them, on a tree of our own. */
+/* Tests of /sys and /dev as they show our devices, on a tree of our own. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "nbd-client/blockdev.h"
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
 
@@ -78,9 +79,9 @@ static int setup(void **state)
 	snprintf(modprobe, sizeof(modprobe), "%s/modprobe", tree);
 	make_dir(sys_root);
 	make_dir(dev_root);
-	nbd_sysfs_root = sys_root;
-	nbd_sysfs_dev_root = dev_root;
-	nbd_sysfs_modprobe = modprobe;
+	blockdev_sys_root = sys_root;
+	blockdev_dev_root = dev_root;
+	blockdev_modprobe = modprobe;
 	return 0;
 }
 
@@ -109,63 +110,61 @@ static void every_spelling(void **state)
 {
 	static const struct {
 		const char *text;
-		int64_t index; /* -1: none */
+		const char *name; /* NULL: none */
 	} cases[] = {
-		{ "nbd0", 0 },	      { "nbd15", 15 },	   { "3", 3 },
-		{ "nbd32767", 32767 }, { "nbd32768", -1 }, { "", -1 },
-		{ "nbd", -1 },	      { "nbd01", -1 },	   { "nbd-1", -1 },
-		{ "nbd1p1", -1 },     { "sda", -1 },	   { "nbd 1", -1 },
-		{ "nbd0\n", -1 },     { "NBD0", -1 },	   { "/nbd0", -1 },
-		{ "4294967296", -1 },
+		{ "nbd0", "nbd0" },	    { "nbd15", "nbd15" },
+		{ "3", "nbd3" },	    { "nbd32767", "nbd32767" },
+		{ "nbd32768", NULL },	    { "", NULL },
+		{ "nbd", NULL },	    { "nbd01", NULL },
+		{ "nbd-1", NULL },	    { "nbd1p1", NULL },
+		{ "sda", NULL },	    { "nbd 1", NULL },
+		{ "nbd0\n", NULL },	    { "NBD0", NULL },
+		{ "/nbd0", NULL },	    { "4294967296", NULL },
+		{ "ublkb0", "ublkb0" },	    { "ublkb1048575", "ublkb1048575" },
+		{ "ublkb1048576", NULL },   { "ublkb", NULL },
+		{ "ublkc0", NULL },	    { "ublkb00", NULL },
 	};
 	char path[256], link[256];
+	struct blockdev b = { .index = 77 };
 	struct err err;
-	uint32_t index;
 	size_t i;
 
 	(void)state;
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		index = 77;
 		memset(&err, 0, sizeof(err));
-		if (cases[i].index < 0) {
-			assert_int_equal(nbd_sysfs_parse(cases[i].text, &index,
-							 &err), -EINVAL);
+		b.index = 77;
+		if (!cases[i].name) {
+			assert_int_equal(blockdev_parse(cases[i].text, &b,
+							&err), -EINVAL);
 			assert_int_equal(err.exit_code, X_USAGE);
-			assert_int_equal(index, 77);
+			assert_int_equal(b.index, 77);
 			continue;
 		}
-		assert_int_equal(nbd_sysfs_parse(cases[i].text, &index, NULL),
-				 0);
-		assert_int_equal(index, cases[i].index);
+		assert_int_equal(blockdev_parse(cases[i].text, &b, NULL), 0);
+		assert_string_equal(b.name, cases[i].name);
 	}
 	/* the device need not exist */
 	snprintf(path, sizeof(path), "%s/nbd7", dev_root);
-	assert_int_equal(nbd_sysfs_parse(path, &index, NULL), 0);
-	assert_int_equal(index, 7);
+	assert_int_equal(blockdev_parse(path, &b, NULL), 0);
+	assert_int_equal(b.index, 7);
+	snprintf(path, sizeof(path), "%s/ublkb8", dev_root);
+	assert_int_equal(blockdev_parse(path, &b, NULL), 0);
+	assert_int_equal(b.front, FRONT_UBLK);
+	assert_int_equal(b.index, 8);
+	assert_string_equal(b.path, "/dev/ublkb8");
 	snprintf(path, sizeof(path), "%s/7", dev_root);
-	assert_int_equal(nbd_sysfs_parse(path, &index, NULL), -EINVAL);
+	assert_int_equal(blockdev_parse(path, &b, NULL), -EINVAL);
 	/* a link to one, and a detour */
 	snprintf(path, sizeof(path), "%s/nbd9", dev_root);
 	assert_true(close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) ==
 		    0);
 	snprintf(link, sizeof(link), "%s/link", dev_root);
 	assert_int_equal(symlink("nbd9", link), 0);
-	assert_int_equal(nbd_sysfs_parse(link, &index, NULL), 0);
-	assert_int_equal(index, 9);
+	assert_int_equal(blockdev_parse(link, &b, NULL), 0);
+	assert_string_equal(b.path, "/dev/nbd9");
 	snprintf(path, sizeof(path), "%s/../dev/./nbd9", dev_root);
-	assert_int_equal(nbd_sysfs_parse(path, &index, NULL), 0);
-	assert_int_equal(index, 9);
-}
-
-static void names_of_devices(void **state)
-{
-	char text[DEVICE_NAME_BYTES];
-
-	(void)state;
-	nbd_sysfs_device(12, text);
-	assert_string_equal(text, "/dev/nbd12");
-	nbd_sysfs_name(NBD_INDEX_MAX, text);
-	assert_string_equal(text, "nbd32767");
+	assert_int_equal(blockdev_parse(path, &b, NULL), 0);
+	assert_int_equal(b.index, 9);
 }
 
 static void the_driver_is_loaded(void **state)
@@ -176,19 +175,19 @@ static void the_driver_is_loaded(void **state)
 
 	(void)state;
 	if (geteuid() != 0) {
-		assert_int_equal(nbd_sysfs_load(&err), -EPERM);
+		assert_int_equal(blockdev_load("nbd", &err), -EPERM);
 		assert_int_equal(err.exit_code, X_PERMISSION);
 		skip();
 	}
 	/* no modprobe */
-	assert_int_equal(nbd_sysfs_load(&err), -ENOENT);
+	assert_int_equal(blockdev_load("nbd", &err), -ENOENT);
 	assert_int_equal(err.exit_code, X_KERNEL);
 	/* one that fails */
 	file = fopen(modprobe, "w");
 	fputs("#!/bin/sh\nexit 1\n", file);
 	fclose(file);
 	chmod(modprobe, 0755);
-	assert_int_equal(nbd_sysfs_load(&err), -ENODEV);
+	assert_int_equal(blockdev_load("nbd", &err), -ENODEV);
 	assert_int_equal(err.exit_code, X_KERNEL);
 	/* one that works */
 	snprintf(script, sizeof(script),
@@ -197,10 +196,10 @@ static void the_driver_is_loaded(void **state)
 	file = fopen(modprobe, "w");
 	fputs(script, file);
 	fclose(file);
-	assert_int_equal(nbd_sysfs_load(&err), 0);
+	assert_int_equal(blockdev_load("nbd", &err), 0);
 	/* and is not asked again */
 	unlink(modprobe);
-	assert_int_equal(nbd_sysfs_load(&err), 0);
+	assert_int_equal(blockdev_load("nbd", &err), 0);
 }
 
 static void free_ones_are_found(void **state)
@@ -217,8 +216,8 @@ static void free_ones_are_found(void **state)
 	put("block/nbd3/size", "0\n");
 	assert_int_equal(nbd_sysfs_find_free(&index, NULL), 0);
 	assert_int_equal(index, 3);
-	assert_false(nbd_sysfs_exists(2));
-	assert_true(nbd_sysfs_exists(3));
+	assert_false(blockdev_exists("nbd2"));
+	assert_true(blockdev_exists("nbd3"));
 	put("block/nbd3/pid", "9\n");
 	assert_int_equal(nbd_sysfs_find_free(&index, NULL), 0);
 	assert_int_equal(index, 2);
@@ -234,6 +233,7 @@ static void make_queue(const char *scheduler, const char *max_sectors)
 	put("block/nbd0/queue/wbt_lat_usec", "2000\n");
 	put("block/nbd0/queue/io_timeout", "30000\n");
 	put("block/nbd0/queue/max_sectors_kb", max_sectors);
+	put("block/nbd0/queue/nr_requests", "64\n");
 }
 
 static void tuning_is_read_back(void **state)
@@ -243,11 +243,11 @@ static void tuning_is_read_back(void **state)
 
 	(void)state;
 	make_queue("none [mq-deadline]\n", "1280\n");
-	assert_int_equal(nbd_sysfs_tune_early(0, 128 * KIB, NULL), 0);
+	assert_int_equal(blockdev_limit("nbd0", 128 * KIB, NULL), 0);
 	get("block/nbd0/queue/max_sectors_kb", text);
 	assert_string_equal(text, "128");
 	/* our tree answers "none" where the kernel says "[none] ..." */
-	assert_int_equal(nbd_sysfs_tune(0, 64 * KIB, rows, NULL), 0);
+	assert_int_equal(blockdev_tune("nbd0", 64 * KIB, 0, rows, NULL), 0);
 	get("block/nbd0/queue/max_sectors_kb", text);
 	assert_string_equal(text, "64");
 	get("block/nbd0/queue/scheduler", text);
@@ -259,6 +259,14 @@ static void tuning_is_read_back(void **state)
 	assert_int_equal(rows[0].state, GUARANTEE_OK);
 	assert_string_equal(rows[0].detail, "max_sectors_kb 64, scheduler "
 					    "none, wbt off, io_timeout 2 s");
+	get("block/nbd0/queue/nr_requests", text);
+	assert_string_equal(text, "64\n");
+	memset(rows, 0, sizeof(rows));
+	assert_int_equal(blockdev_tune("nbd0", 64 * KIB, 63, rows, NULL), 0);
+	get("block/nbd0/queue/nr_requests", text);
+	assert_string_equal(text, "63");
+	assert_int_equal(rows[0].state, GUARANTEE_OK);
+	assert_non_null(strstr(rows[0].detail, "2 s, nr_requests 63"));
 }
 
 static void what_cannot_be_tuned_is_told(void **state)
@@ -268,16 +276,16 @@ static void what_cannot_be_tuned_is_told(void **state)
 	char path[256];
 
 	(void)state;
-	assert_int_equal(nbd_sysfs_tune_early(0, 128 * KIB, &err), -ENOENT);
+	assert_int_equal(blockdev_limit("nbd0", 128 * KIB, &err), -ENOENT);
 	/* no write-back throttling in this kernel: fine */
 	make_queue("[none]\n", "1280\n");
 	drop("block/nbd0/queue/wbt_lat_usec");
-	assert_int_equal(nbd_sysfs_tune(0, 128 * KIB, rows, NULL), 0);
+	assert_int_equal(blockdev_tune("nbd0", 128 * KIB, 0, rows, NULL), 0);
 	assert_int_equal(rows[0].state, GUARANTEE_OK);
 	/* no request timer: lost requests are found late */
 	memset(rows, 0, sizeof(rows));
 	drop("block/nbd0/queue/io_timeout");
-	assert_int_equal(nbd_sysfs_tune(0, 128 * KIB, rows, NULL), 0);
+	assert_int_equal(blockdev_tune("nbd0", 128 * KIB, 0, rows, NULL), 0);
 	assert_int_equal(rows[0].state, GUARANTEE_DEGRADED);
 	assert_non_null(strstr(rows[0].detail, "queue/io_timeout"));
 	/* requests could exceed a slot: no */
@@ -286,7 +294,7 @@ static void what_cannot_be_tuned_is_told(void **state)
 	snprintf(path, sizeof(path), "%s/block/nbd0/queue/max_sectors_kb",
 		 sys_root);
 	make_dir(path);
-	assert_true(nbd_sysfs_tune(0, 128 * KIB, rows, &err) < 0);
+	assert_true(blockdev_tune("nbd0", 128 * KIB, 0, rows, &err) < 0);
 	assert_int_equal(rows[0].state, GUARANTEE_MISSING);
 	assert_int_equal(err.exit_code, X_FAILURE);
 }
@@ -304,7 +312,7 @@ static void a_limit_that_does_not_stick(void **state)
 	drop("block/nbd0/queue/max_sectors_kb");
 	/* writes vanish, reads yield nothing */
 	assert_int_equal(symlink("/dev/null", path), 0);
-	assert_true(nbd_sysfs_tune(0, 128 * KIB, rows, NULL) < 0);
+	assert_true(blockdev_tune("nbd0", 128 * KIB, 0, rows, NULL) < 0);
 	assert_int_equal(rows[0].state, GUARANTEE_MISSING);
 }
 
@@ -315,14 +323,14 @@ static void sizes_and_back_ends(void **state)
 
 	(void)state;
 	put("block/nbd0/size", "2097152\n");
-	assert_int_equal(nbd_sysfs_size(0, &bytes), 0);
+	assert_int_equal(blockdev_size("nbd0", &bytes), 0);
 	assert_true(bytes == 1ull << 30);
 	assert_int_equal(nbd_sysfs_backend(0, text, sizeof(text)), -ENOENT);
 	put("block/nbd0/backend", "nbd://h/x\n");
 	assert_int_equal(nbd_sysfs_backend(0, text, sizeof(text)), 0);
 	assert_string_equal(text, "nbd://h/x");
 	put("block/nbd0/size", "junk\n");
-	assert_int_equal(nbd_sysfs_size(0, &bytes), -EINVAL);
+	assert_int_equal(blockdev_size("nbd0", &bytes), -EINVAL);
 }
 
 static void *appear(void *arg)
@@ -349,18 +357,19 @@ static void waiting_has_an_end(void **state)
 	if (mknod(path, S_IFBLK | 0600, makedev(43, 0)))
 		skip(); /* not root */
 	put("block/nbd0/size", "0\n");
+	put("block/nbd0/dev", "43:0\n");
 	put("block/nbd0/pid", "1\n");
-	assert_int_equal(nbd_sysfs_wait_ready(0, 512, 30, &err), -ETIMEDOUT);
+	assert_int_equal(blockdev_wait_ready("nbd0", 512, 30, &err), -ETIMEDOUT);
 	assert_non_null(strstr(err.text, "udev"));
 	assert_int_equal(nbd_sysfs_wait_gone(0, 30, &err), -ETIMEDOUT);
 	assert_int_equal(err.exit_code, X_BUSY);
 	assert_int_equal(pthread_create(&thread, NULL, appear, NULL), 0);
 	/* 2049 sectors and 100 bytes that no sector holds */
-	assert_int_equal(nbd_sysfs_wait_ready(0, 2049 * 512 + 100, 5000, NULL),
+	assert_int_equal(blockdev_wait_ready("nbd0", 2049 * 512 + 100, 5000, NULL),
 			 0);
 	assert_int_equal(nbd_sysfs_wait_gone(0, 5000, NULL), 0);
 	pthread_join(thread, NULL);
-	assert_int_equal(nbd_sysfs_wait_ready(0, 4096, 30, &err), -ETIMEDOUT);
+	assert_int_equal(blockdev_wait_ready("nbd0", 4096, 30, &err), -ETIMEDOUT);
 	assert_non_null(strstr(err.text, "expected 4096"));
 }
 
@@ -370,7 +379,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(every_spelling),
-		cmocka_unit_test(names_of_devices),
 		TEST(the_driver_is_loaded),
 		TEST(free_ones_are_found),
 		TEST(tuning_is_read_back),

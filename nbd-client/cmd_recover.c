@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nbd-client recover: puts the host back after daemons have died: their part of
+ * the kernel's reserve, sysctls, cgroups, files. A device that the kernel still
+ * has keeps its files, because whoever takes it over or gives it up needs them.
+ * Command line.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "nbd-client/blockdev.h"
+#include "nbd-client/cmd.h"
+#include "nbd-client/ctl_socket.h"
+#include "nbd-client/host.h"
+#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/stats.h"
+
+struct recover_line {
+	struct output_options output;
+};
+
+#define FIELD(member) .offset = offsetof(struct recover_line, member)
+static const struct option_spec recover_options[] = {
+	{ .name = "json", .letter = 'J', .kind = OPTION_FLAG,
+	  FIELD(output.json), .help = "output for programs" },
+	{ .name = "no-headings", .letter = 'n', .kind = OPTION_FLAG,
+	  FIELD(output.no_headings), .help = "no headings above columns" },
+	CMD_OPTIONS_END
+};
+
+static const struct table_column columns[] = {
+	{ "subject", "WHAT", false },
+	{ "action", "DONE", false },
+};
+
+struct recovery {
+	struct table *table;
+	uint32_t lines;
+};
+
+static void on_line(void *arg, const char *subject, const char *text)
+{
+	struct recovery *r = arg;
+
+	table_string(r->table, subject);
+	table_string(r->table, text);
+	r->lines++;
+}
+
+/* Whatever cannot be told counts as connected: nothing is lost then. */
+static bool is_connected(const char *name)
+{
+	struct blockdev dev;
+	pid_t pid;
+
+	if (blockdev_parse(name, &dev, NULL) < 0)
+		return true;
+	return dev.front == FRONT_NBD ?
+		       nbd_sysfs_pid(dev.index, &pid) != -ENOENT :
+		       blockdev_exists(dev.name);
+}
+
+static void on_page(const char *name, const struct stats_page *page, void *arg)
+{
+	char path[256];
+
+	if (stats_alive(page))
+		return;
+	if (is_connected(name)) {
+		on_line(arg, name,
+			"left as it is: requests wait for its daemon, which has "
+			"died; \"detach --force\" gives them up");
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, name);
+	(void)unlink(path);
+	stats_remove(name, NULL);
+	on_line(arg, name, "files of its daemon, which has died, removed");
+}
+
+/* What looks dead may be an attach that has just begun: not at the same time. */
+static int lock_attach(int *ret_fd, struct err *err)
+{
+	int fd = open(RUN_DIR "/attach.lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	*ret_fd = fd;
+	if (fd < 0 && errno == ENOENT)
+		return 0; /* nothing was ever attached */
+	if (fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB))
+		return 0;
+	if (fd >= 0)
+		close(fd);
+	return err_set(err, errno == EWOULDBLOCK ? X_BUSY : X_FAILURE, errno,
+		       "cannot lock " RUN_DIR "/attach.lock: %s",
+		       errno == EWOULDBLOCK ?
+			       "an attach is under way; try again after it" :
+			       strerror(errno));
+}
+
+static int recover(struct recovery *r, struct err *err)
+{
+	const struct host_tell tell = { .line = on_line, .arg = r };
+	int fd, rc, unreadable;
+
+	rc = lock_attach(&fd, err);
+	if (rc)
+		return rc;
+	rc = host_reserve_recover(&tell, err);
+	unreadable = stats_each(on_page, r);
+	host_cgroup_recover(&tell);
+	if (fd >= 0)
+		close(fd);
+	if (!rc && unreadable)
+		rc = err_set(err, X_FAILURE, EBADMSG,
+			     "there are status files in %s that cannot be "
+			     "read; \"detach --force\" removes them one by one",
+			     stats_run_dir);
+	return rc;
+}
+
+static int run(int argc, char **argv, struct err *err)
+{
+	struct recover_line line = { 0 };
+	struct recovery r = { 0 };
+	struct words words;
+	struct output out;
+	int rc, output_rc;
+
+	rc = options_parse(&cmd_recover, argc, argv, &line, 0, 0, &words, err);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	if (geteuid() != 0)
+		return err_set(err, X_PERMISSION, EPERM,
+			       "only root may recover; run as root");
+	output_begin(&out, stdout, &line.output);
+	r.table = table_new(&out, columns,
+			    sizeof(columns) / sizeof(columns[0]));
+	rc = recover(&r, err);
+	if (r.lines || line.output.json)
+		table_print(r.table, "recovered", TABLE_ROWS);
+	else
+		table_free(r.table);
+	output_rc = output_end(&out, rc ? NULL : err);
+	return rc ? rc : output_rc;
+}
+
+const struct command cmd_recover = {
+	.name = "recover",
+	.words = "",
+	.summary = "Puts the host back after daemons died.",
+	.details = "Takes back what they had of the kernel's reserve, restores "
+		   "sysctls with the\nlast one, removes their files and "
+		   "cgroups. Living ones are left alone.",
+	.options = recover_options,
+	.run = run,
+};

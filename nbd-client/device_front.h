@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a front adds to a device: its rows of the table of steps in device.c.
+ * device_nbd.c and device_ublk.c have one each.
+ *
+ * Control thread.
+ */
+#ifndef NBD_DEVICE_FRONT_H
+#define NBD_DEVICE_FRONT_H
+
+#include "nbd-client/device.h"
+#include "nbd-client/sizing.h"
+
+/* In this order, with steps of device.c between them. */
+enum device_front_step {
+	DEVICE_CHOOSE,  /* there is a device, and it has a name */
+	DEVICE_PREPARE, /* before memory is pinned */
+	DEVICE_END,     /* our end of the way to the kernel */
+	DEVICE_APPEAR,  /* programs can open the device */
+	DEVICE_TUNE,
+	DEVICE_FRONT_STEPS,
+};
+
+struct device_step {
+	const char *name;
+	int (*up)(struct device *d, struct err *err); /* NULL: nothing to do */
+	/* Undoes all that up did, or the part that it did before it failed. */
+	void (*down)(struct device *d);
+};
+
+struct device_front {
+	const char *name; /* as status shows it */
+	/* In zeroed pinned memory of DEVICE_FRONT_BYTES. */
+	struct front *(*make_front)(void *memory);
+	/* SOCK_MEMALLOC for the service sockets, or a row that says why not. */
+	void (*donate)(struct device *d);
+	struct device_step steps[DEVICE_FRONT_STEPS];
+};
+
+extern const struct device_front device_nbd;
+extern const struct device_front device_ublk;
+
+/* Names the device after d->index. */
+void device_set_name(struct device *d, enum front_kind front);
+
+#endif

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The steps of attach and detach that are particular to /dev/nbdN: the device is
+ * chosen, tuned before anybody can read from it, given one end of a socketpair
+ * through netlink, and tuned again. Control thread.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "nbd-client/blockdev.h"
+#include "nbd-client/device.h"
+#include "nbd-client/device_front.h"
+#include "nbd-client/device_serve.h"
+#include "nbd-client/donor.h"
+#include "nbd-client/front_nbd.h"
+#include "nbd-client/measure.h"
+#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/sizing.h"
+
+#define READY_TIMEOUT_MS 10000u
+
+/* What the kernel's nbd driver understands of a server's flags. */
+#define KERNEL_FLAGS                                                           \
+	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_READ_ONLY | NBD_FLAG_SEND_FLUSH |       \
+	 NBD_FLAG_SEND_FUA | NBD_FLAG_ROTATIONAL | NBD_FLAG_SEND_TRIM |        \
+	 NBD_FLAG_SEND_WRITE_ZEROES)
+
+/* "For ever" in the seconds that the kernel multiplies by HZ. */
+#define DEAD_CONN_FOREVER_S (10u * 365 * 24 * 3600)
+
+static int choose_up(struct device *d, struct err *err)
+{
+	pid_t pid;
+	int ret = blockdev_load("nbd", err);
+
+	if (!ret)
+		ret = genl_open(&d->genl, err);
+	if (ret < 0)
+		return ret;
+	if (d->options->index >= 0)
+		d->index = (uint32_t)d->options->index;
+	else
+		ret = nbd_sysfs_find_free(&d->index, err);
+	if (!ret && nbd_sysfs_pid(d->index, &pid) == 0)
+		ret = err_set(err, X_BUSY, EBUSY,
+			      "/dev/nbd%u is in use by process %d; choose another device, "
+			      "or detach it first", d->index, (int)pid);
+	if (ret < 0)
+		return ret;
+	device_set_name(d, FRONT_NBD);
+	return 0;
+}
+
+static void choose_down(struct device *d)
+{
+	genl_close(&d->genl);
+}
+
+/*
+ * A device that does not exist yet is made by the driver at CONNECT, with
+ * requests larger than our slots and udev waiting to read. So it is connected
+ * once with a socket that leads nowhere and a size of 0, and can then be tuned.
+ */
+static int make_device(struct device *d, struct err *err)
+{
+	const struct socket_memory none = { 0 };
+	struct stats_guarantee unused[STATS_GUARANTEES] = { 0 };
+	struct sockets sockets;
+	int reserved, ret;
+
+	sockets_init(&sockets, &none);
+	ret = sockets_prepare(&sockets, AF_INET, &reserved, err);
+	if (!ret)
+		donor_donate(&sockets, &d->genl, d->index, unused);
+	sockets_fini(&sockets);
+	if (!ret && !blockdev_exists(d->name))
+		ret = err_set(err, X_KERNEL, ENODEV,
+			      "the nbd driver does not make %s; load it with a larger nbds_max",
+			      d->path);
+	return ret;
+}
+
+static void donate(struct device *d)
+{
+	donor_donate(&d->conn.sockets, &d->genl, d->index,
+		     d->page->guarantees);
+}
+
+static int tune_early_up(struct device *d, struct err *err)
+{
+	if (!blockdev_exists(d->name)) {
+		int ret = make_device(d, err);
+
+		if (ret < 0)
+			return ret;
+	}
+	blockdev_save(d->name, &d->queue);
+	return blockdev_limit(d->name, d->config.slot_bytes, err);
+}
+
+static int set_buffer(int fd, int option, int bytes)
+{
+	return setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof(bytes));
+}
+
+static int pair_up(struct device *d, struct err *err)
+{
+	int pair[2];
+	int bytes = (int)sizing_pair_bytes(d->options);
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_set(err, X_FAILURE, errno,
+			       "cannot make a socket pair: %s", strerror(errno));
+	d->our_end = pair[0];
+	d->kernel_end = pair[1];
+	if (measure_left_out(MEASURE_BUFFERS))
+		return 0;
+	/* What the kernel may queue for us, and we for it (both ends allocate). */
+	if (set_buffer(d->our_end, SO_SNDBUFFORCE, bytes) < 0 ||
+	    set_buffer(d->kernel_end, SO_SNDBUFFORCE, bytes) < 0)
+		return err_set(err, X_PERMISSION, errno,
+			       "cannot set socket buffers: %s; attach needs root",
+			       strerror(errno));
+	return 0;
+}
+
+static void pair_down(struct device *d)
+{
+	if (d->our_end >= 0)
+		close(d->our_end);
+	if (d->kernel_end >= 0)
+		close(d->kernel_end);
+	d->our_end = -1;
+	d->kernel_end = -1;
+}
+
+static int appear_up(struct device *d, struct err *err)
+{
+	uint32_t dead_s = d->options->dead_timeout_s;
+	struct nbd_connect params = {
+		.index = (int32_t)d->index,
+		.fds = &d->kernel_end,
+		.fd_count = 1,
+		.size_bytes = d->size_bytes,
+		.block_bytes = d->block_bytes,
+		.server_flags = d->conn.export.flags & KERNEL_FLAGS,
+		.timeout_s = 0,
+		.dead_conn_timeout_s = dead_s ? dead_s : DEAD_CONN_FOREVER_S,
+		.backend = d->uri[GENL_BACKEND_BYTES - 1] ? NULL : d->uri,
+	};
+	uint32_t index;
+	int ret;
+
+	if (d->options->read_only)
+		params.server_flags |= NBD_FLAG_READ_ONLY;
+	/* We listen before the kernel can speak. */
+	d->engine->mail.front_fd = d->our_end;
+	engine_post(d->engine, MAIL_FRONT_UP);
+	ret = genl_nbd_connect(&d->genl, &params, &index, err);
+	if (ret < 0)
+		return ret;
+	d->appeared = true;
+	close(d->kernel_end); /* or its death would never show as an EOF */
+	d->kernel_end = -1;
+	return 0;
+}
+
+static void appear_down(struct device *d)
+{
+	struct err err = { 0 };
+
+	if (!d->appeared)
+		return;
+	if (!d->front_gone &&
+	    genl_nbd_disconnect(&d->genl, d->index, &err) < 0)
+		log_say(LOG_LEVEL_ERR, "%s", err.text);
+	device_wait_news(d, &d->front_gone, GONE_TIMEOUT_MS);
+	if (nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, &err) < 0)
+		log_say(LOG_LEVEL_WARNING, "%s", err.text);
+}
+
+/* The kernel device is gone again, or never came. */
+static void tune_early_down(struct device *d)
+{
+	blockdev_restore(d->name, &d->queue);
+}
+
+static int tune_up(struct device *d, struct err *err)
+{
+	int ret = blockdev_wait_ready(d->name, d->size_bytes,
+				       READY_TIMEOUT_MS, err);
+
+	if (!ret)
+		ret = blockdev_tune(d->name, d->config.slot_bytes, 0,
+				    d->page->guarantees, err);
+	return ret;
+}
+
+static struct front *make_front(void *memory)
+{
+	struct front_nbd *f = memory;
+
+	front_nbd_init(f);
+	return &f->front;
+}
+
+const struct device_front device_nbd = {
+	.name = "nbd",
+	.make_front = make_front,
+	.donate = donate,
+	.steps = {
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_down },
+		[DEVICE_PREPARE] = { "tune the device", tune_early_up,
+				     tune_early_down },
+		[DEVICE_END] = { "socket pair", pair_up, pair_down },
+		[DEVICE_APPEAR] = { "device appears", appear_up, appear_down },
+		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL },
+	},
+};

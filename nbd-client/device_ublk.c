@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The steps of attach and detach that are particular to /dev/ublkbN: the device
+ * is added to the driver; its character device is opened and mapped
+ * for the data thread; it is started once that thread fetches, because the kernel
+ * reads the partition table then. Control thread.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "nbd-client/device.h"
+#include "nbd-client/device_front.h"
+#include "nbd-client/device_serve.h"
+#include "nbd-client/donor.h"
+#include "nbd-client/front_ublk.h"
+#include "nbd-client/nbd_sysfs.h"
+
+#define NODE_TIMEOUT_MS 5000u
+#define START_TIMEOUT_MS 15000u
+#define READY_TIMEOUT_MS 10000u
+/* Three times at most, which "detach --force" waits for. */
+#define STOP_TIMEOUT_MS 3000u
+#define GONE_TIMEOUT_MS 10000u
+
+/*
+ * One discard or write-zeroes request. The engine sends it in pieces; less than
+ * 4 GiB, because a request's length has 32 bits.
+ */
+#define ZERO_REQUEST_BYTES (8u * ZERO_PIECE_BYTES)
+_Static_assert(ZERO_REQUEST_BYTES == 1u << 30, "1 GiB, and no overflow");
+
+static struct front_ublk *front_of(struct device *d)
+{
+	return (struct front_ublk *)d->front;
+}
+
+/*
+ * In a child, for the sake of what it leaves behind: commands to the driver run
+ * on a kernel worker of the calling thread's, which has the protection that the
+ * thread had when it was made, and stays as long as the thread.
+ */
+enum front_kind device_prefer_ublk(void)
+{
+	struct ublk_ctl ctl;
+	int status = 1;
+	pid_t pid;
+
+	if (blockdev_load(UBLK_CTL_DRIVER, NULL) < 0)
+		return FRONT_NBD;
+	pid = fork();
+	if (pid == 0)
+		_exit(ublk_ctl_open(&ctl, NULL) < 0);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status == 0 ? FRONT_UBLK : FRONT_NBD;
+}
+
+static bool is_taken(uint32_t index)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/class/ublk-char/ublkc%u",
+		 blockdev_sys_root, index);
+	return access(path, F_OK) == 0;
+}
+
+/* No command to the driver yet, see above. */
+static int choose_up(struct device *d, struct err *err)
+{
+	int ret = blockdev_load(UBLK_CTL_DRIVER, err);
+
+	if (ret == -ENODEV)
+		return err_set(err, X_KERNEL, ENODEV,
+			       "this kernel has no driver ublk_drv (modprobe "
+			       "failed); use an nbd device, or Linux 6.12 or later "
+			       "with CONFIG_BLK_DEV_UBLK");
+	if (ret < 0)
+		return ret;
+	if (d->options->index >= 0)
+		d->index = (uint32_t)d->options->index;
+	else
+		while (is_taken(d->index))
+			d->index++;
+	device_set_name(d, FRONT_UBLK);
+	if (is_taken(d->index))
+		return err_set(err, X_BUSY, EBUSY,
+			       "%s is in use; choose another device, or detach it "
+			       "first", d->path);
+	return 0;
+}
+
+static int add_up(struct device *d, struct err *err)
+{
+	const struct ublk_disk disk = {
+		.size_bytes = d->size_bytes,
+		.block_bytes = d->block_bytes,
+		.request_bytes_max = d->config.slot_bytes,
+		.zero_bytes_max = ZERO_REQUEST_BYTES,
+		.read_only = d->options->read_only ||
+			     (d->conn.export.flags & NBD_FLAG_READ_ONLY),
+		.export = &d->conn.export,
+	};
+	char also[64];
+	int ret = ublk_ctl_open(&d->ublk.ctl, err);
+
+	if (!ret)
+		ret = ublk_ctl_add(&d->ublk.ctl, d->index, d->config.slots,
+				   &disk, err);
+	if (ret < 0)
+		return ret;
+	d->ublk.added = true;
+	ublk_ctl_describe(&d->ublk.ctl, also, sizeof(also));
+	stats_guarantee_set(d->page->guarantees, "ublk", GUARANTEE_OK,
+			    "user recovery, reissue; not used: %s",
+			    also[0] ? also : "nothing");
+	return 0;
+}
+
+/* The last one who had ublkcN open is gone: its number becomes free. */
+static void add_down(struct device *d)
+{
+	struct err err = { 0 };
+
+	if (d->ublk.added &&
+	    ublk_ctl_delete(&d->ublk.ctl, GONE_TIMEOUT_MS, &err) < 0)
+		log_say(LOG_LEVEL_WARNING, "%s", err.text);
+	ublk_ctl_close(&d->ublk.ctl);
+}
+
+/* Only nbd.ko makes a socket SOCK_MEMALLOC: through a device it can spare. */
+static void donate(struct device *d)
+{
+	struct stats_guarantee *rows = d->page->guarantees;
+	struct genl genl;
+	struct err err = { 0 };
+	uint32_t spare;
+	int ret = blockdev_load("nbd", &err);
+
+	if (!ret)
+		ret = genl_open(&genl, &err);
+	if (ret < 0) {
+		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
+				    "none: %.90s", err.text);
+		return;
+	}
+	if (nbd_sysfs_find_free(&spare, &err) == 0)
+		donor_donate(&d->conn.sockets, &genl, spare, rows);
+	else
+		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
+				    "none: %.90s", err.text);
+	genl_close(&genl);
+}
+
+static struct front *make_front(void *memory)
+{
+	struct front_ublk *f = memory;
+
+	front_ublk_init(f);
+	return &f->front;
+}
+
+/* udev may take a moment to make the node. */
+static int open_node(const char *path)
+{
+	uint64_t end_ns = clock_now_ns() + NODE_TIMEOUT_MS * NS_PER_MS;
+	int fd;
+
+	while ((fd = open(path, O_RDWR | O_CLOEXEC)) < 0 &&
+	       (errno == ENOENT || errno == EBUSY) && clock_now_ns() < end_ns)
+		poll(NULL, 0, 10);
+	return fd;
+}
+
+static int end_up(struct device *d, struct err *err)
+{
+	size_t bytes = pin_pages(d->config.slots * sizeof(*d->ublk.descs));
+	char path[DEVICE_NAME_BYTES];
+	void *descs;
+
+	snprintf(path, sizeof(path), "/dev/ublkc%u", d->index);
+	d->ublk.fd = open_node(path);
+	if (d->ublk.fd < 0)
+		return err_set(err, X_FAILURE, errno,
+			       "cannot open %s: %s; is udev or devtmpfs there?",
+			       path, strerror(errno));
+	descs = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE,
+		     d->ublk.fd, 0);
+	if (descs == MAP_FAILED)
+		return err_set(err, X_KERNEL, errno, "cannot map %s: %s", path,
+			       strerror(errno));
+	d->ublk.descs = descs;
+	d->ublk.descs_bytes = bytes;
+	front_ublk_connect(front_of(d), d->ublk.fd, d->ublk.ctl.ring.ring_fd,
+			   descs);
+	return 0;
+}
+
+/* After the data thread has ended. */
+static void end_down(struct device *d)
+{
+	if (d->ublk.descs)
+		munmap(d->ublk.descs, d->ublk.descs_bytes);
+	if (d->ublk.fd >= 0)
+		close(d->ublk.fd);
+	d->ublk.descs = NULL;
+	d->ublk.fd = -1;
+}
+
+static int appear_up(struct device *d, struct err *err)
+{
+	/* No registered file: the front uses the descriptor itself. */
+	d->engine->mail.front_fd = -1;
+	engine_post(d->engine, MAIL_FRONT_UP);
+	d->appeared = true;
+	return ublk_ctl_start(&d->ublk.ctl, START_TIMEOUT_MS, err);
+}
+
+static void appear_down(struct device *d)
+{
+	struct err err = { 0 };
+	int ret;
+
+	if (!d->appeared)
+		return;
+	ret = ublk_ctl_stop(&d->ublk.ctl, STOP_TIMEOUT_MS, &err);
+	if (ret == -ETIMEDOUT) {
+		/* The kernel waits for requests that wait for the server. */
+		log_say(LOG_LEVEL_WARNING,
+			"%s: requests are left unanswered", d->path);
+		engine_post(d->engine, MAIL_FAIL | MAIL_LINK_DROP);
+		device_wait_news(d, &d->front_gone, STOP_TIMEOUT_MS);
+		ret = ublk_ctl_stop(&d->ublk.ctl, STOP_TIMEOUT_MS, &err);
+	}
+	if (ret < 0)
+		log_say(LOG_LEVEL_ERR, "%s", err.text);
+	else
+		device_wait_news(d, &d->front_gone, STOP_TIMEOUT_MS);
+}
+
+static int tune_up(struct device *d, struct err *err)
+{
+	int ret = blockdev_wait_ready(d->name, d->size_bytes, READY_TIMEOUT_MS,
+				      err);
+
+	/*
+	 * One tag is never used, so that there is always a command that the
+	 * kernel can cancel when this process dies (ublk_uring_cmd_cancel_fn);
+	 * with all tags in flight only the request timer would notice.
+	 */
+	if (!ret)
+		ret = blockdev_tune(d->name, d->config.slot_bytes,
+				    d->config.slots - 1, d->page->guarantees,
+				    err);
+	return ret;
+}
+
+const struct device_front device_ublk = {
+	.name = "ublk",
+	.make_front = make_front,
+	.donate = donate,
+	.steps = {
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL },
+		[DEVICE_PREPARE] = { "add the device", add_up, add_down },
+		[DEVICE_END] = { "character device", end_up, end_down },
+		[DEVICE_APPEAR] = { "device appears", appear_up, appear_down },
+		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL },
+	},
+};
