@@ -22,8 +22,8 @@
  * record layers, the kernel's and ours, know these three.
  */
 #define SUITES_13                                                              \
-	"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:"                 \
-	"TLS_AES_128_GCM_SHA256"
+	"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:"                       \
+	"TLS_CHACHA20_POLY1305_SHA256"
 #define SUITES_12 "ECDHE+AESGCM:ECDHE+CHACHA20"
 #define SUITES_12_PSK                                                          \
 	"ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:"               \
