@@ -79,11 +79,13 @@ void ring_receive(struct ring *ring, struct ring_op *op, enum ring_file file,
 }
 
 void ring_receive_provided(struct ring *ring, struct ring_op *op,
-			   enum ring_file file, const struct rxring *rx)
+			   enum ring_file file, const struct rxring *rx,
+			   size_t bytes_max)
 {
 	struct io_uring_sqe *sqe = take_sqe(ring, op);
 
-	io_uring_prep_recv(sqe, (int)file, NULL, rx->buffer_bytes, 0);
+	CHECK(bytes_max && bytes_max <= rx->buffer_bytes);
+	io_uring_prep_recv(sqe, (int)file, NULL, bytes_max, 0);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = rx->group;
 	finish_sqe(sqe, op);

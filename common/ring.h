@@ -72,7 +72,8 @@ int ring_set_file(struct ring *ring, enum ring_file file, int fd);
 void ring_receive(struct ring *ring, struct ring_op *op, enum ring_file file,
 		  void *to, size_t bytes, int message_flags);
 void ring_receive_provided(struct ring *ring, struct ring_op *op,
-			   enum ring_file file, const struct rxring *rx);
+			   enum ring_file file, const struct rxring *rx,
+			   size_t bytes_max);
 void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       const struct msghdr *message);
 void ring_read(struct ring *ring, struct ring_op *op, enum ring_file file,

@@ -39,6 +39,12 @@
 #define RX_DIRECT_BYTES_MIN (16u * KIB)
 
 /*
+ * Before a payload of so much, its head is received alone, so that all of the
+ * payload can be received in place: one copy less.
+ */
+#define RX_HEAD_ALONE_BYTES_MIN (64u * KIB)
+
+/*
  * Requests to one sendmsg: a header and a payload each. UIO_MAXIOV is 1024, but
  * beyond some 32 requests a longer batch only adds latency.
  */

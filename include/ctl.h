@@ -59,6 +59,8 @@ struct group {
 	uint32_t reserved;
 };
 
+#define STATS_GROUPS 8
+
 /* Counters of a data thread, written by it alone. */
 struct stats_data {
 	uint64_t heartbeat_ns; /* CLOCK_MONOTONIC at its last wake-up */
@@ -79,11 +81,17 @@ struct stats_data {
 	uint64_t front_stalls;     /* times the front had to wait for a slot */
 	uint64_t rx_exhausted;     /* receive found no provided buffer */
 	uint64_t low_episodes;     /* the pool had to open its reserve */
+	uint64_t low;              /* memory is low: 0 or 1 */
+	uint64_t window_closings;  /* times that it became low, for any reason */
+	uint64_t window_tx_bytes;  /* the throttle's window now */
+	uint64_t window_rx_bytes;
+	uint64_t base_slots;       /* of the pool's base, there now */
 	uint64_t slots_free_min;   /* low-water mark since attach */
 	uint64_t oversize;         /* requests larger than a slot, refused */
 	uint64_t stray_mallocs;    /* allocations by this thread since the seal */
 	int32_t tid;
 	int32_t reserved;
+	struct group groups[STATS_GROUPS]; /* empty name: end */
 };
 
 enum stats_state {
@@ -153,7 +161,13 @@ struct stats_page {
 	uint32_t swap;       /* the guarantees were asked for */
 	uint32_t swap_active; /* swapon was done by us */
 	int32_t swap_priority;
-	uint64_t pinned_bytes; /* the region of slots and buffers */
+	uint64_t pinned_bytes; /* slots and buffers, a whole base included */
+	uint64_t open_tx_bytes; /* the throttle's two windows */
+	uint64_t open_rx_bytes;
+	uint64_t guaranteed_tx_bytes;
+	uint64_t guaranteed_rx_bytes;
+	uint32_t slots_reserve;
+	uint32_t psi; /* the kernel tells of memory pressure */
 	struct stats_guarantee guarantees[STATS_GUARANTEES];
 
 	/* Written by the control thread. */
@@ -182,6 +196,12 @@ struct stats_page {
 	uint64_t shed_since;   /* CLOCK_REALTIME, seconds */
 	uint64_t shed_packets; /* dropped since attach */
 	uint64_t shed_bytes;
+	uint64_t memory_tight;       /* 0 or 1 */
+	uint64_t memory_since;       /* CLOCK_REALTIME, seconds */
+	uint64_t tight_episodes;
+	uint64_t base_resident_bytes; /* memory of the pool's base now */
+	uint64_t base_shrinks;
+	uint64_t ordinary_deferred;  /* control messages held back while low */
 
 	struct stats_data data __attribute__((aligned(64)));
 };

@@ -78,6 +78,7 @@ struct request {
 	uint32_t error_chunks; /* <= ERROR_CHUNKS_MAX */
 
 	bool replied; /* the answer is complete, maybe before our send is */
+	bool charged; /* to the reservation groups; by the throttle alone */
 
 	struct tx_item out;  /* to the server */
 	struct tx_item back; /* to the kernel, by fronts that answer on a stream */

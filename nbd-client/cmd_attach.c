@@ -300,20 +300,39 @@ static int check_reserve(const struct attach_options *o, struct err *err)
 	struct sizing_line lines[SIZING_LINES_MAX];
 	struct engine_config config;
 	struct output out;
-	size_t bytes;
+	uint64_t bytes;
 
 	least.reserve_bytes = 1;
 	config = sizing_config(&least, &any);
-	bytes = sizing_pinned_bytes(&config);
+	bytes = sizing_request_bytes(&config);
 	if (!o->reserve_bytes || o->reserve_bytes >= bytes)
 		return 0;
 	output_begin(&out, stderr, &(struct output_options){ .json = false });
 	print_lines(&out, "least", lines, sizing_pinned_lines(&config, lines));
 	(void)output_end(&out, NULL);
 	return err_set(err, X_USAGE, EINVAL,
-		       "--reserve must be at least %zu bytes with slots of %u "
+		       "--reserve must be at least %llu bytes with slots of %u "
 		       "KiB, see the sum; a smaller --slot-size needs less",
-		       bytes, config.slot_bytes / KIB);
+		       (unsigned long long)bytes, config.slot_bytes / KIB);
+}
+
+/* What may be under way at once: when memory is low, and else. */
+static void print_windows(struct output *out, const struct engine_config *c)
+{
+	static const struct table_column columns[] = {
+		{ .key = "window", .heading = "windows" },
+		{ .key = "send", .heading = "SEND", .right = true },
+		{ .key = "receive", .heading = "RECEIVE", .right = true },
+	};
+	struct table *table = table_new(out, columns, 3);
+
+	table_string(table, "guaranteed");
+	table_number(table, c->guaranteed.tx_bytes);
+	table_number(table, c->guaranteed.rx_bytes);
+	table_string(table, "open");
+	table_number(table, c->open.tx_bytes);
+	table_number(table, c->open.rx_bytes);
+	table_print(table, "windows", TABLE_ROWS);
 }
 
 /* Asks the server, because its limits are among the summands. */
@@ -349,6 +368,7 @@ static int dry_run(const struct attach_line *line, struct err *err)
 		print_lines(&out, "kernel", lines,
 			    sizing_kernel_lines(o, &strangers, lines));
 	}
+	print_windows(&out, &config);
 	return output_end(&out, err);
 }
 

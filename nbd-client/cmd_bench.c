@@ -261,15 +261,16 @@ static int connect_server(struct bench *b, struct err *err)
 
 static int carve(struct bench *b, struct err *err)
 {
+	struct engine_memory memory = { .base = NULL };
 	size_t bytes;
-	void *rx, *slots;
 	int ret;
 
 	b->config = sizing_config(&b->options, &b->conn.export);
+	b->config.slots_reserve = b->config.slots; /* none comes and goes */
 	bytes = pin_pages(sizeof(*b->engine)) + pin_pages(sizeof(*b->front)) +
 		pin_pages(engine_rx_bytes()) +
 		pin_pages(b->config.record_bytes) +
-		pin_pages(engine_slot_bytes(&b->config));
+		pin_pages(engine_reserve_bytes(&b->config));
 	ret = pin_init(&b->pin, bytes);
 	if (ret < 0)
 		return err_set(
@@ -279,10 +280,10 @@ static int carve(struct bench *b, struct err *err)
 			bytes / 1024, strerror(-ret));
 	b->engine = pin_carve(&b->pin, sizeof(*b->engine));
 	b->front = pin_carve(&b->pin, sizeof(*b->front));
-	rx = pin_carve(&b->pin, engine_rx_bytes());
+	memory.rx = pin_carve(&b->pin, engine_rx_bytes());
 	if (b->config.record_bytes)
 		b->records = pin_carve(&b->pin, b->config.record_bytes);
-	slots = pin_carve(&b->pin, engine_slot_bytes(&b->config));
+	memory.reserve = pin_carve(&b->pin, engine_reserve_bytes(&b->config));
 	pin_seal(&b->pin);
 	b->mail_fd = eventfd(0, EFD_CLOEXEC);
 	b->news_fd = eventfd(0, EFD_CLOEXEC);
@@ -290,7 +291,7 @@ static int carve(struct bench *b, struct err *err)
 		return err_set(err, X_FAILURE, errno,
 			       "cannot make an eventfd: %s", strerror(errno));
 	front_bench_init(b->front, &b->load);
-	engine_init(b->engine, &b->config, slots, rx, &b->stats, b->mail_fd,
+	engine_init(b->engine, &b->config, &memory, &b->stats, b->mail_fd,
 		    b->news_fd);
 	return 0;
 }

@@ -148,6 +148,21 @@ static void put_tls_peer(struct table *table, const struct stats_page *page)
 	put_tls(table, page, page->tls_peer);
 }
 
+static void put_memory(struct table *table, const struct stats_page *page)
+{
+	table_string(table, page->memory_tight ? "tight" : "plentiful");
+}
+
+static void put_window(struct table *table, const struct stats_page *page)
+{
+	table_string(table, page->data.low ? "guaranteed" :
+			    page->data.window_tx_bytes < page->open_tx_bytes ||
+				    page->data.window_rx_bytes <
+					    page->open_rx_bytes ?
+						 "opening" :
+						 "open");
+}
+
 static void put_link_error(struct table *table, const struct stats_page *page)
 {
 	char text[sizeof(page->link_error)];
@@ -225,6 +240,14 @@ static const struct field device_fields[] = {
 #define STATE(s) AT(data.states) + (s) * sizeof(uint64_t)
 static const struct field resource_fields[] = {
 	{ { "slots", "Slots", 0 }, FIELD_U32, AT(slots), NULL },
+	{ { "slots_reserve", "Reserve slots", 0 }, FIELD_U32, AT(slots_reserve),
+	  NULL },
+	{ { "base_slots", "Base slots there", 0 }, FIELD_U64,
+	  AT(data.base_slots), NULL },
+	{ { "base_resident", "Memory of the base", 0 }, FIELD_SIZE64,
+	  AT(base_resident_bytes), NULL },
+	{ { "base_shrinks", "Base given back", 0 }, FIELD_U64, AT(base_shrinks),
+	  NULL },
 	{ { "slot_size", "Slot size", 0 }, FIELD_SIZE32, AT(slot_bytes), NULL },
 	{ { "slots_free_min", "Fewest slots free", 0 }, FIELD_U64,
 	  AT(data.slots_free_min), NULL },
@@ -327,9 +350,36 @@ static void put_field(struct table *table, const struct field *field,
 	}
 }
 
+static const struct field memory_fields[] = {
+	{ { "memory", "Memory", 0 }, FIELD_CALL, 0, put_memory },
+	{ { "memory_since", "Memory since", 0 }, FIELD_TIME, AT(memory_since),
+	  NULL },
+	{ { "tight_episodes", "Times tight", 0 }, FIELD_U64, AT(tight_episodes),
+	  NULL },
+	{ { "psi", "Kernel tells pressure", 0 }, FIELD_BOOL, AT(psi), NULL },
+	{ { "window", "Window", 0 }, FIELD_CALL, 0, put_window },
+	{ { "window_closings", "Times closed", 0 }, FIELD_U64,
+	  AT(data.window_closings), NULL },
+	{ { "window_tx", "Send window", 0 }, FIELD_SIZE64,
+	  AT(data.window_tx_bytes), NULL },
+	{ { "window_tx_guaranteed", "Send window, guaranteed", 0 },
+	  FIELD_SIZE64, AT(guaranteed_tx_bytes), NULL },
+	{ { "window_tx_open", "Send window, open", 0 }, FIELD_SIZE64,
+	  AT(open_tx_bytes), NULL },
+	{ { "window_rx", "Receive window", 0 }, FIELD_SIZE64,
+	  AT(data.window_rx_bytes), NULL },
+	{ { "window_rx_guaranteed", "Receive window, guaranteed", 0 },
+	  FIELD_SIZE64, AT(guaranteed_rx_bytes), NULL },
+	{ { "window_rx_open", "Receive window, open", 0 }, FIELD_SIZE64,
+	  AT(open_rx_bytes), NULL },
+	{ { "ordinary_deferred", "Messages deferred", 0 }, FIELD_U64,
+	  AT(ordinary_deferred), NULL },
+};
+
 #define FIELDS_MAX 40
 _Static_assert(COUNT(device_fields) <= FIELDS_MAX &&
-		       COUNT(resource_fields) <= FIELDS_MAX,
+		       COUNT(resource_fields) <= FIELDS_MAX &&
+		       COUNT(memory_fields) <= FIELDS_MAX,
 	       "room for columns");
 
 static void print_fields(struct output *out, const char *key,
@@ -370,6 +420,39 @@ static void print_guarantees(struct output *out, const struct stats_page *page)
 		table_string(table, row.detail);
 	}
 	table_print(table, "guarantees", TABLE_ROWS);
+}
+
+/* What is charged while memory is low, and how far it went. */
+static void print_groups(struct output *out, const struct stats_page *page)
+{
+	static const struct table_column columns[] = {
+		{ "name", "GROUP", false },
+		{ "parent", "PART OF", false },
+		{ "limit", "LIMIT", true },
+		{ "usage", "USAGE", true },
+		{ "peak", "PEAK", true },
+		{ "denied", "DENIED", true },
+	};
+	struct table *table = table_new(out, columns, COUNT(columns));
+
+	for (uint32_t i = 0; i < STATS_GROUPS; i++) {
+		struct group g = page->data.groups[i];
+		char parent[GROUP_NAME_BYTES] = "";
+
+		g.name[GROUP_NAME_BYTES - 1] = '\0';
+		if (!g.name[0])
+			break;
+		if (g.parent_at && g.parent_at <= i)
+			memcpy(parent, page->data.groups[i - g.parent_at].name,
+			       sizeof(parent) - 1);
+		table_string(table, g.name);
+		table_string(table, parent);
+		table_size(table, g.limit_bytes);
+		table_size(table, g.usage_bytes);
+		table_size(table, g.peak_bytes);
+		table_number(table, g.denied);
+	}
+	table_print(table, "groups", TABLE_ROWS);
 }
 
 static void print_operations(struct output *out, const struct stats_page *page)
@@ -423,6 +506,8 @@ static int run(int argc, char **argv, struct err *err)
 	print_operations(&out, page);
 	print_fields(&out, "resources", resource_fields,
 		     COUNT(resource_fields), page);
+	print_fields(&out, "memory", memory_fields, COUNT(memory_fields), page);
+	print_groups(&out, page);
 	rc = output_end(&out, err);
 	if (!rc && !stats_alive(page))
 		rc = err_set(err, X_FAILURE, ESRCH,

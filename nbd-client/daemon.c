@@ -107,7 +107,7 @@ static bool on_request(struct device *d, const struct ctl_request *request,
 /* Until somebody detaches the device, or it goes away by itself. */
 static int serve(struct device *d, int signal_fd, bool *ret_force)
 {
-	struct pollfd fds[CTL_POLLFDS + 2];
+	struct pollfd fds[CTL_POLLFDS + 3];
 	struct ctl_request request;
 	uint32_t client;
 	uint64_t tick_ns = 0;
@@ -118,12 +118,18 @@ static int serve(struct device *d, int signal_fd, bool *ret_force)
 
 		fds[0] = (struct pollfd){ .fd = d->news_fd, .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = signal_fd, .events = POLLIN };
-		n = 2 + ctl_pollfds(&d->ctl, fds + 2);
+		fds[2] = (struct pollfd){ .fd = d->pressure.trigger_fd,
+					  .events = POLLPRI };
+		ordinary_update(&d->ctl.ordinary, engine_is_low(d->engine),
+				clock_now_ns());
+		n = 3 + ctl_pollfds(&d->ctl, fds + 3);
 		poll(fds, n, due_ms >= 0 && due_ms < TICK_MS ? due_ms : TICK_MS);
 		if (fds[0].revents)
 			device_on_news(d);
 		if (fds[1].revents)
 			on_signal(d, signal_fd);
+		if (fds[2].revents)
+			device_on_pressure(d, fds[2].revents);
 		while (ctl_step(&d->ctl, &request, &client)) {
 			if (!on_request(d, &request, client))
 				continue;

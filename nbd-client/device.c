@@ -174,6 +174,11 @@ static void fill_page(struct device *d)
 	p->swap_priority = d->options->swapon_priority;
 	p->slots = d->config.slots;
 	p->slot_bytes = d->config.slot_bytes;
+	p->slots_reserve = d->config.slots_reserve;
+	p->open_tx_bytes = d->config.open.tx_bytes;
+	p->open_rx_bytes = d->config.open.rx_bytes;
+	p->guaranteed_tx_bytes = d->config.guaranteed.tx_bytes;
+	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
 }
 
 static int page_up(struct device *d, struct err *err)
@@ -325,7 +330,7 @@ static void shed_down(struct device *d)
 static int carve_up(struct device *d, struct err *err)
 {
 	size_t bytes = sizing_pinned_bytes(&d->config);
-	void *slots, *rx;
+	struct engine_memory memory;
 	int ret = pin_init(&d->pin, bytes);
 
 	if (ret < 0)
@@ -337,18 +342,26 @@ static int carve_up(struct device *d, struct err *err)
 		munlock(d->pin.base, d->pin.bytes);
 	d->engine = pin_carve(&d->pin, sizeof(*d->engine));
 	d->front = d->kind->make_front(pin_carve(&d->pin, DEVICE_FRONT_BYTES));
-	rx = pin_carve(&d->pin, engine_rx_bytes());
-	slots = pin_carve(&d->pin, engine_slot_bytes(&d->config));
+	memory.rx = pin_carve(&d->pin, engine_rx_bytes());
 	if (d->config.record_bytes)
 		d->records = pin_carve(&d->pin, d->config.record_bytes);
-	d->page->pinned_bytes = d->pin.bytes;
+	memory.reserve = pin_carve(&d->pin, engine_reserve_bytes(&d->config));
+	ret = base_init(&d->base, d->config.slots - d->config.slots_reserve,
+			d->config.slot_bytes);
+	if (ret < 0)
+		return err_set(err, X_FAILURE, -ret,
+			       "cannot map memory for requests: %s",
+			       strerror(-ret));
+	memory.base = d->base.memory;
+	d->page->pinned_bytes = d->pin.bytes + engine_base_bytes(&d->config);
 	d->mail_fd = eventfd(0, EFD_CLOEXEC);
 	d->news_fd = eventfd(0, EFD_CLOEXEC);
 	if (d->mail_fd < 0 || d->news_fd < 0)
 		return err_set(err, X_FAILURE, errno,
 			       "cannot make an eventfd: %s", strerror(errno));
-	engine_init(d->engine, &d->config, slots, rx, &d->page->data,
-		    d->mail_fd, d->news_fd);
+	engine_init(d->engine, &d->config, &memory, &d->page->data, d->mail_fd,
+		    d->news_fd);
+	base_bind(&d->base, &d->engine->pool);
 	return 0;
 }
 
@@ -360,6 +373,7 @@ static void carve_down(struct device *d)
 		close(d->news_fd);
 	d->mail_fd = -1;
 	d->news_fd = -1;
+	base_fini(&d->base);
 	pin_fini(&d->pin);
 }
 
@@ -386,6 +400,19 @@ static int seal_up(struct device *d, struct err *err)
 	return err_set(err, X_PERMISSION, EPERM,
 		       "%s: %s; use --swap=best-effort to go on without",
 		       worst->name, worst->detail);
+}
+
+/* From here on the pool's base follows what memory the host has. */
+static int pressure_up(struct device *d, struct err *err)
+{
+	(void)err;
+	device_pressure_up(d);
+	return 0;
+}
+
+static void pressure_down(struct device *d)
+{
+	pressure_close(&d->pressure);
 }
 
 /* ---- swap ---- */
@@ -439,6 +466,7 @@ static const struct {
 	OF_FRONT(DEVICE_END),
 	OWN("data thread", device_thread_up, device_thread_down),
 	OWN("seal", seal_up, NULL),
+	OWN("watch memory", pressure_up, pressure_down),
 	OF_FRONT(DEVICE_APPEAR),
 	OF_FRONT(DEVICE_TUNE),
 	OWN("swap", swap_up, NULL),
@@ -476,6 +504,7 @@ int device_attach(struct device *d, const struct attach_options *options,
 		.kernel_end = -1,
 		.mail_fd = -1,
 		.news_fd = -1,
+		.pressure.trigger_fd = -1,
 	};
 	while (d->steps_done < STEPS) {
 		const struct device_step *step = step_at(d, d->steps_done++);

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base.h"
 #include "common/pin.h"
 #include "nbd-client/blockdev.h"
 #include "nbd-client/conn.h"
@@ -21,6 +22,7 @@
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/genl.h"
+#include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/ublk_ctl.h"
@@ -46,9 +48,10 @@ struct device {
 	struct ctl_socket ctl;
 	struct stats_page *page;
 	struct shed shed;
-	uint64_t low_episodes_seen; /* of the pool, at the last tick */
 
 	struct pin pin;
+	struct base base; /* slots of the engine's pool that come and go */
+	struct pressure pressure;
 	struct engine_config config;
 	struct engine *engine;
 	struct front *front;
@@ -99,6 +102,9 @@ void device_detach(struct device *d, bool force);
 
 /* The engine's event descriptor is readable: act on its news. */
 void device_on_news(struct device *d);
+
+/* poll(2) has seen these events on the trigger of d->pressure. */
+void device_on_pressure(struct device *d, short events);
 
 /* Reconnects if an attempt is due; refreshes the slow numbers of the page. */
 void device_tick(struct device *d);

@@ -15,6 +15,7 @@
 #include "nbd-client/device.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
+#include "nbd-client/measure.h"
 #include "nbd-client/tls_memory.h"
 
 #define OPEN_TIMEOUT_S 10
@@ -227,13 +228,10 @@ static void check_dead(struct device *d, uint64_t now_ns)
 
 /* ---- strangers' packets ---- */
 
-/* The pool had to open its reserve since the last tick. */
-static bool memory_is_low(struct device *d)
+/* The pool has opened its reserve, or the host's memory is tight. */
+static bool memory_is_low(const struct device *d)
 {
-	uint64_t seen = d->low_episodes_seen;
-
-	d->low_episodes_seen = d->page->data.low_episodes;
-	return d->low_episodes_seen != seen;
+	return d->pressure.tight || atomic_load(&d->engine->news.low);
 }
 
 static void shed_step(struct device *d, bool low, uint64_t now_ns)
@@ -254,6 +252,81 @@ static void shed_step(struct device *d, bool low, uint64_t now_ns)
 		p->shed_since = (uint64_t)time(NULL);
 }
 
+/* ---- memory ---- */
+
+/* Parts of the base that come back in one tick: eight of them. */
+#define GROW_TICKS 8u
+
+/* Towards what the host's memory allows; in between it stays as it is. */
+static void base_follow(struct device *d, uint32_t step_max)
+{
+	uint32_t wanted = d->base.given;
+
+	if (measure_left_out(MEASURE_ELASTIC))
+		wanted = d->base.count;
+	else if (d->pressure.tight)
+		wanted = 0;
+	else if (pressure_is_plentiful(&d->pressure))
+		wanted = d->base.count;
+	if (base_step(&d->base, wanted, step_max))
+		engine_post(d->engine, MAIL_POOL);
+	d->page->base_resident_bytes =
+		d->base.resident * (uint64_t)d->base.slot_bytes;
+	d->page->base_shrinks = d->base.shrinks;
+}
+
+static void show_pressure(struct device *d)
+{
+	d->page->memory_tight = d->pressure.tight;
+	d->page->memory_since = (uint64_t)time(NULL);
+	d->page->tight_episodes = d->pressure.episodes;
+}
+
+static void on_pressure_change(struct device *d, bool was_tight)
+{
+	const struct pressure *p = &d->pressure;
+
+	if (p->tight == was_tight)
+		return;
+	show_pressure(d);
+	/* The engine first: what it no longer uses can be given back. */
+	engine_post(d->engine, p->tight ? MAIL_TIGHT : MAIL_PLENTY);
+	if (p->tight)
+		log_say(LOG_LEVEL_NOTICE,
+			"%s: memory is tight: %s; requests are held to the guaranteed window",
+			d->path, p->cause);
+	else
+		log_say(LOG_LEVEL_NOTICE, "%s: memory is plentiful again",
+			d->path);
+}
+
+static void pressure_step(struct device *d, uint64_t now_ns)
+{
+	bool was_tight = d->pressure.tight;
+
+	pressure_tick(&d->pressure, now_ns);
+	on_pressure_change(d, was_tight);
+	base_follow(d, (d->base.count + GROW_TICKS - 1) / GROW_TICKS);
+}
+
+void device_pressure_up(struct device *d)
+{
+	pressure_open(&d->pressure, clock_now_ns());
+	d->page->psi = d->pressure.trigger_fd >= 0;
+	show_pressure(d);
+	on_pressure_change(d, false);
+	base_follow(d, d->base.count);
+}
+
+void device_on_pressure(struct device *d, short events)
+{
+	bool was_tight = d->pressure.tight;
+
+	pressure_on_trigger(&d->pressure, events, clock_now_ns());
+	on_pressure_change(d, was_tight);
+	base_follow(d, 0);
+}
+
 /* ---- news and time ---- */
 
 void device_on_news(struct device *d)
@@ -269,6 +342,8 @@ void device_on_news(struct device *d)
 		link_lost(d);
 	if (news & NEWS_LINK_IDLE && d->conn.state == CONN_LOST)
 		conn_close(&d->conn);
+	if (news & NEWS_POOL)
+		base_follow(d, 0);
 	if (news & NEWS_FRONT_GONE)
 		d->front_gone = true;
 	if (news & NEWS_CLOSED)
@@ -306,7 +381,6 @@ void device_tick(struct device *d)
 		d->page->data_major_faults = major - d->major_faults_at_seal;
 	}
 	show_tls_memory(d);
-	shed_step(d, memory_is_low(d), now_ns);
 	if (d->page->data.stray_mallocs != d->strays_told) {
 		d->strays_told = d->page->data.stray_mallocs;
 		log_say(LOG_LEVEL_ERR,
@@ -315,6 +389,10 @@ void device_tick(struct device *d)
 			d->path, (unsigned long long)d->strays_told);
 	}
 	log_drain(&d->engine->log);
+	d->page->ordinary_deferred = d->ctl.ordinary.deferred;
+	if (d->pressure.watching)
+		pressure_step(d, now_ns);
+	shed_step(d, memory_is_low(d), now_ns);
 	if (d->conn.state == CONN_UP)
 		d->dead = false;
 	check_dead(d, now_ns);

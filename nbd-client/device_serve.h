@@ -15,6 +15,12 @@ void device_thread_down(struct device *d);
 void device_link_up(struct device *d);
 
 /*
+ * Watches the host's memory, and fills the base of the pool at once if there is
+ * plenty; device_tick() and device_on_pressure() go on with it.
+ */
+void device_pressure_up(struct device *d);
+
+/*
  * Acts on news until *flag is set by one of them; false when that took longer
  * than timeout_ms.
  */

@@ -62,6 +62,7 @@ static struct request *begin(struct engine *e, uint32_t index)
 {
 	struct request *r = &e->requests[index];
 
+	engine_update_low(e);
 	e->stats->slots_free_min = e->pool.free_min;
 	e->stats->low_episodes = e->pool.low_episodes;
 	CHECK(r->state == REQUEST_FREE);
@@ -133,6 +134,26 @@ void engine_release(struct engine *e, struct request *r)
 	CHECK(r->state == REQUEST_DONE || r->state == REQUEST_NEW);
 	set_state(e, r, REQUEST_FREE);
 	pool_give(&e->pool, r->index);
+}
+
+/* ---- memory ---- */
+
+void engine_update_low(struct engine *e)
+{
+	bool low = e->tight || e->pool.low;
+
+	if (low == e->throttle.low)
+		return;
+	atomic_store(&e->news.low, low);
+	if (!low) {
+		throttle_reopen(&e->throttle);
+		return;
+	}
+	throttle_close(&e->throttle);
+	for (struct list *at = e->in_flight.next; at != &e->in_flight;
+	     at = at->next)
+		throttle_adopt(&e->throttle,
+			       list_entry(at, struct request, node));
 }
 
 /* ---- to the link ---- */
@@ -207,7 +228,7 @@ static void finish(struct engine *e, struct request *r)
 		return;
 	}
 	list_remove(&r->node);
-	throttle_release(&e->throttle, r);
+	throttle_answered(&e->throttle, r);
 	r->piece_start += r->piece_bytes;
 	if (r->error || r->piece_start >= r->length) {
 		complete(e, r);
@@ -296,9 +317,16 @@ void engine_take_back(struct engine *e)
 
 /* ---- set-up ---- */
 
-size_t engine_slot_bytes(const struct engine_config *c)
+_Static_assert(GROUPS <= STATS_GROUPS, "status shows every group");
+
+size_t engine_base_bytes(const struct engine_config *c)
 {
-	return (size_t)c->slots * c->slot_bytes;
+	return (size_t)(c->slots - c->slots_reserve) * c->slot_bytes;
+}
+
+size_t engine_reserve_bytes(const struct engine_config *c)
+{
+	return (size_t)c->slots_reserve * c->slot_bytes;
 }
 
 size_t engine_rx_bytes(void)
@@ -307,29 +335,36 @@ size_t engine_rx_bytes(void)
 }
 
 void engine_init(struct engine *e, const struct engine_config *config,
-		 void *slot_memory, void *rx_memory, struct stats_data *stats,
+		 const struct engine_memory *memory, struct stats_data *stats,
 		 int mail_fd, int news_fd)
 {
+	uint32_t base_count = config->slots - config->slots_reserve;
+
 	CHECK(config->slots >= SLOTS_MIN && config->slots <= SLOTS_MAX);
 	CHECK(config->slot_bytes >= SLOT_BYTES_MIN &&
 	      config->slot_bytes <= SLOT_BYTES_MAX);
 	e->config = *config;
 	e->export = *config->export;
-	e->slot_memory = slot_memory;
-	e->rx_memory = rx_memory;
+	e->memory = *memory;
 	e->stats = stats;
 	e->mail.event_fd = mail_fd;
 	e->news.event_fd = news_fd;
 	pool_init(&e->pool, config->slots, config->slots_reserve);
-	throttle_init(&e->throttle, config->tx_window_bytes,
-		      config->rx_window_bytes);
+	throttle_init(&e->throttle, &config->open, &config->guaranteed,
+		      config->slot_bytes, config->slots_reserve,
+		      stats->groups);
 	list_init(&e->parked);
 	list_init(&e->in_flight);
 	for (uint32_t i = 0; i < config->slots; i++) {
 		struct request *r = &e->requests[i];
 
 		r->index = i;
-		r->data = e->slot_memory + (size_t)i * config->slot_bytes;
+		r->data = i < base_count ?
+				  (uint8_t *)memory->base +
+					  (size_t)i * config->slot_bytes :
+				  (uint8_t *)memory->reserve +
+					  (size_t)(i - base_count) *
+						  config->slot_bytes;
 		list_init(&r->node);
 		list_init(&r->out.node);
 		list_init(&r->back.node);

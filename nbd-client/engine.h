@@ -37,6 +37,9 @@ enum engine_mail {
 	MAIL_FAIL = 1u << 3,     /* no more waiting for the link: fail with EIO */
 	MAIL_CLOSE = 1u << 4,    /* once the front is gone: drain, DISC */
 	MAIL_STOP = 1u << 5,     /* leave engine_run() */
+	MAIL_TIGHT = 1u << 6,    /* the host is short of memory: hold back */
+	MAIL_PLENTY = 1u << 7,   /* not any more */
+	MAIL_POOL = 1u << 8,     /* base slots have come home, or are asked for */
 };
 
 /* From the engine to the control thread. */
@@ -46,6 +49,7 @@ enum engine_news {
 	NEWS_FRONT_GONE = 1u << 2,
 	NEWS_CLOSED = 1u << 3, /* drained; the server has been told */
 	NEWS_FAILED = 1u << 4, /* the ring is broken; the thread has ended */
+	NEWS_POOL = 1u << 5,   /* base slots that were asked for are in */
 };
 
 enum engine_link {
@@ -56,12 +60,19 @@ enum engine_link {
 
 struct engine_config {
 	uint32_t slots;
-	uint32_t slots_reserve;
+	uint32_t slots_reserve; /* the last ones of them */
 	uint32_t slot_bytes;
-	uint64_t tx_window_bytes;
-	uint64_t rx_window_bytes;
+	struct throttle_window open;
+	struct throttle_window guaranteed; /* when memory is low */
 	uint32_t record_bytes; /* of the record layer, beside us; 0: no TLS */
 	const struct export_info *export; /* constant while attached */
+};
+
+/* Page-aligned; the sizes are those of engine_*_bytes(). */
+struct engine_memory {
+	void *base;    /* of the base slots: not there until they come home */
+	void *reserve; /* of the reserve's slots, pinned */
+	void *rx;      /* of the receive buffers, pinned */
 };
 
 struct engine {
@@ -70,8 +81,7 @@ struct engine {
 	struct export_info export;
 	struct stats_data *stats;
 	struct front *front;
-	uint8_t *slot_memory;
-	uint8_t *rx_memory;
+	struct engine_memory memory;
 
 	struct ring ring;
 	struct rxring rx_critical; /* receive buffers of the front and link */
@@ -86,8 +96,10 @@ struct engine {
 	struct tx link_tx;
 	struct rx link_rx;
 	struct records *records; /* of the link; NULL: bytes are as they come */
+	bool long_reply; /* is likely to come next; as it was, when idle */
 	bool failing; /* MAIL_FAIL: parked requests fail, until the link is up */
 	bool closing; /* MAIL_CLOSE */
+	bool tight;   /* MAIL_TIGHT */
 	bool stopping;
 	bool stalled; /* the front waits for a slot */
 	struct tx_item disc;
@@ -112,21 +124,23 @@ struct engine {
 		int event_fd;
 		_Atomic int link_error; /* errno; 0: end of file */
 		const char *_Atomic link_reason; /* literal, or NULL */
+		_Atomic bool low; /* at the last look */
 	} news;
 	struct log_ring log;
 };
 
-/* Bytes of the pinned region for slots and for receive buffers. */
-size_t engine_slot_bytes(const struct engine_config *c);
+/* Bytes of each part of struct engine_memory. */
+size_t engine_base_bytes(const struct engine_config *c);
+size_t engine_reserve_bytes(const struct engine_config *c);
 size_t engine_rx_bytes(void);
 
 /*
- * Before the thread starts: the engine lies in zeroed pinned memory, and so do
- * the two areas, of the sizes above. The event descriptors and all sockets given
+ * Before the thread starts: the engine lies in zeroed pinned memory. The base of
+ * its pool is empty; base.h fills it. The event descriptors and all sockets given
  * later are in blocking mode: io_uring then waits for them by itself.
  */
 void engine_init(struct engine *e, const struct engine_config *config,
-		 void *slot_memory, void *rx_memory, struct stats_data *stats,
+		 const struct engine_memory *memory, struct stats_data *stats,
 		 int mail_fd, int news_fd);
 
 /* On the data thread: the ring and all that it warms up. 0 or -errno. */
@@ -173,5 +187,11 @@ void engine_post(struct engine *e, uint32_t mail_bits);
 
 /* What has happened since the last call: enum engine_news bits. */
 uint32_t engine_take_news(struct engine *e);
+
+/* Whether memory is low, so that only the guaranteed window is open. */
+static inline bool engine_is_low(const struct engine *e)
+{
+	return atomic_load(&e->news.low);
+}
 
 #endif

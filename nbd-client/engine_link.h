@@ -8,6 +8,9 @@
 /* Sends or fails parked requests as far as link and throttle allow. */
 void engine_dispatch(struct engine *e);
 
+/* Memory has become low, or is no longer: pool and mail say so. */
+void engine_update_low(struct engine *e);
+
 /*
  * Once: stop using the link and tell the control thread. error: errno or 0;
  * reason: a literal, or NULL if errno says it all.

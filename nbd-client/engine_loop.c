@@ -46,6 +46,9 @@ void engine_post(struct engine *e, uint32_t mail_bits)
 	uint64_t one = 1;
 	ssize_t ignored;
 
+	/* The newer of the two counts, even if the older one is still unread. */
+	if (mail_bits & MAIL_PLENTY)
+		atomic_fetch_and(&e->mail.bits, ~(uint32_t)MAIL_TIGHT);
 	atomic_fetch_or(&e->mail.bits, mail_bits);
 	/* Cannot fail: the counter would have to reach 2^64 - 1. */
 	ignored = write(e->mail.event_fd, &one, sizeof(one));
@@ -89,7 +92,22 @@ static size_t link_place(struct stream *s, uint8_t **ret_to)
 {
 	struct engine *e = list_entry(s, struct engine, link_stream);
 
-	return e->records ? 0 : rx_place(&e->link_rx, ret_to);
+	size_t bytes = e->records ? 0 : rx_place(&e->link_rx, ret_to);
+
+	if (e->records)
+		return 0;
+	/* A guess: replies mostly come in the order of the requests. */
+	if (!list_empty(&e->in_flight)) {
+		const struct request *oldest = list_entry(
+			list_first(&e->in_flight), struct request, node);
+
+		e->long_reply = oldest->command == NBD_CMD_READ &&
+				oldest->length >= RX_HEAD_ALONE_BYTES_MIN;
+	}
+	if (bytes || !e->long_reply)
+		return bytes;
+	return sizeof(struct nbd_structured_reply) +
+	       sizeof(struct nbd_chunk_offset_data);
 }
 
 static void link_placed(struct stream *s, size_t bytes)
@@ -201,7 +219,7 @@ static void close_step(struct engine *e)
 {
 	struct proto_request p = { .command = NBD_CMD_DISC };
 
-	if (!e->closing || e->pool.free_count != e->config.slots)
+	if (!e->closing || e->pool.taken)
 		return;
 	if (e->link == ENGINE_LINK_UP) {
 		if (!e->disc.header_bytes) {
@@ -230,10 +248,33 @@ static void read_mail(struct engine *e)
 		engine_link_lost(e, 0, "given up by command");
 	if (mail & MAIL_FRONT_UP)
 		front_up(e);
+	if (mail & MAIL_PLENTY)
+		e->tight = false;
+	if (mail & MAIL_TIGHT)
+		e->tight = true;
 	if (mail & MAIL_CLOSE)
 		e->closing = true;
 	if (mail & MAIL_STOP)
 		e->stopping = true;
+}
+
+static void memory_step(struct engine *e)
+{
+	if (pool_step(&e->pool))
+		tell(e, NEWS_POOL);
+	engine_update_low(e);
+}
+
+/* What status shows of it. */
+static void show_memory(const struct engine *e)
+{
+	struct stats_data *s = e->stats;
+
+	s->low = e->throttle.low;
+	s->window_closings = e->throttle.closings;
+	s->window_tx_bytes = e->throttle.max.tx_bytes;
+	s->window_rx_bytes = e->throttle.max.rx_bytes;
+	s->base_slots = e->pool.base_allowed;
 }
 
 int engine_round(struct engine *e, uint32_t timeout_ms)
@@ -249,12 +290,15 @@ int engine_round(struct engine *e, uint32_t timeout_ms)
 	e->stats->heartbeat_ns = clock_now_ns();
 	e->stats->wakeups++;
 	read_mail(e);
+	memory_step(e);
 	link_step(e);
 	e->front->ops->step(e->front);
+	engine_update_low(e);
 	engine_dispatch(e);
 	close_step(e);
 	tx_step(&e->link_tx);
 	e->front->ops->flush(e->front);
+	show_memory(e);
 	post_news(e);
 	return 0;
 }
@@ -266,7 +310,7 @@ int engine_open(struct engine *e, struct front *front)
 	if (ret < 0)
 		return ret;
 	ret = rxring_open(&e->rx_critical, &e->ring, 0, RX_BUFFERS,
-			  RX_BUFFER_BYTES, e->rx_memory);
+			  RX_BUFFER_BYTES, e->memory.rx);
 	if (!ret)
 		ret = ring_set_file(&e->ring, RING_MAIL, e->mail.event_fd);
 	if (!ret)

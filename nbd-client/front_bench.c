@@ -207,13 +207,13 @@ static void front_open(struct front *front)
 {
 	struct front_bench *f = of_front(front);
 	struct engine *e = front->engine;
-	size_t bytes = engine_slot_bytes(&e->config);
+	size_t bytes = engine_reserve_bytes(&e->config);
 
 	/* What is written, unless VERIFY: nothing that a server could shorten. */
 	for (size_t at = 0; at < bytes; at += 8) {
 		uint64_t word = mix(f->load.seed + at);
 
-		memcpy(e->slot_memory + at, &word, 8);
+		memcpy((uint8_t *)e->memory.reserve + at, &word, 8);
 	}
 	f->running = true;
 }

@@ -73,7 +73,7 @@ static void grow_heap(void)
 	mallopt(M_ARENA_MAX, 1);
 	mallopt(M_MMAP_THRESHOLD, 32 * (int)MIB); /* what glibc allows at most */
 	mallopt(M_TRIM_THRESHOLD, -1);
-	mallopt(M_TOP_PAD, HEAP_BYTES);
+	mallopt(M_TOP_PAD, 0); /* locked, so no more than that */
 	heap = malloc(HEAP_BYTES);
 	for (i = 0; heap && i < HEAP_BYTES; i += PAGE_MIN_BYTES)
 		heap[i] = 0;

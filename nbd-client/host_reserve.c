@@ -187,16 +187,19 @@ static void remove_dead(struct ledger *ledger, const struct listener *to)
 
 	while (i < ledger->device_count) {
 		const struct ledger_device *d = &ledger->devices[i];
+		uint64_t kbytes = 0;
 
 		if (host_process_alive(d->pid, d->start)) {
 			i++;
 			continue;
 		}
+		if (d->asks & LEDGER_ASKS_RESERVE)
+			kbytes = d->explicit_kbytes ? d->explicit_kbytes :
+						      d->kbytes;
 		tell(to, d->name,
 		     "process %d has died: its %" PRIu64
 		     " KiB of the kernel's reserve are taken back",
-		     d->pid,
-		     d->explicit_kbytes ? d->explicit_kbytes : d->kbytes);
+		     d->pid, kbytes);
 		ledger_remove(ledger, i);
 	}
 }

@@ -9,19 +9,20 @@
 #include "nbd-client/tls_memory.h"
 
 /*
- * Swap: what may lie in the kernel must be far below the reserve, and 64 KiB of
- * send buffer suffice for swap, as measured. The receive buffer holds the
- * replies to a full window of read-ahead.
+ * Swap: what may lie in the kernel comes out of its reserve, so it is small. The
+ * receive buffer holds the replies to a full window of read-ahead.
  */
-#define SWAP_SEND_BYTES (64u * KIB)
 #define SWAP_RECEIVE_BYTES (512u * KIB)
 #define SWAP_PAIR_BYTES (128u * KIB)
 
-/*
- * Of the kernel's global tcp_mem, for each socket: both buffers as doubled by
- * the kernel, so that strangers who fill tcp_mem cannot stop ours.
- */
-#define SWAP_SOCKET_BYTES (2u * (SWAP_SEND_BYTES + SWAP_RECEIVE_BYTES))
+/* Besides one request of a whole slot: small ones, and the heads of all. */
+#define SMALL_BYTES (32u * KIB)
+
+/* A request as the kernel's swap read-ahead makes it: 8 pages (page-cluster 3). */
+#define TYPICAL_BYTES (32u * KIB)
+
+/* Enough that each window can be full of something else than one request. */
+#define SLOTS_RESERVE_MIN 8u
 
 /* A plain disk: throughput; the kernel tunes the link's buffers itself. */
 #define DISK_PAIR_BYTES (512u * KIB)
@@ -31,25 +32,79 @@ static bool is_swap(const struct attach_options *o)
 	return o->swap != SWAP_NO;
 }
 
-static void set_slots(struct engine_config *c, uint64_t slots)
+/* The user says how much may be locked: as many slots as fit beside the rest. */
+static void fit_slots(struct engine_config *c, uint64_t locked_bytes)
 {
+	uint64_t rest, slots = SLOTS_MIN;
+
+	c->slots = SLOTS_MIN;
+	rest = sizing_request_bytes(c) - engine_base_bytes(c) -
+	       engine_reserve_bytes(c);
+	if (locked_bytes > rest)
+		slots = (locked_bytes - rest) / c->slot_bytes;
 	if (slots > SLOTS_MAX)
 		slots = SLOTS_MAX;
-	if (slots < SLOTS_MIN)
-		slots = SLOTS_MIN;
-	c->slots = (uint32_t)slots;
-	c->slots_reserve = c->slots / 8 ? c->slots / 8 : 1;
+	if (slots > SLOTS_MIN)
+		c->slots = (uint32_t)slots;
 }
 
-/* The user says how much may be pinned: as many slots as fit beside the rest. */
-static void fit_slots(struct engine_config *c, uint64_t pinned_bytes)
+static uint64_t larger(uint64_t a, uint64_t b)
 {
-	uint64_t rest;
+	return a > b ? a : b;
+}
 
-	set_slots(c, SLOTS_MIN);
-	rest = sizing_pinned_bytes(c) - pin_pages(engine_slot_bytes(c));
-	if (pinned_bytes > rest)
-		set_slots(c, (pinned_bytes - rest) / c->slot_bytes);
+/* One request of a whole slot, as either window counts it, and small ones. */
+static uint64_t request_bytes(uint32_t slot_bytes)
+{
+	return (uint64_t)slot_bytes + SMALL_BYTES;
+}
+
+/*
+ * The largest write must fit into the send buffer, or it could never be sent
+ * without waiting for room.
+ */
+static uint32_t send_bytes(uint32_t slot_bytes)
+{
+	return (uint32_t)request_bytes(slot_bytes);
+}
+
+static uint32_t receive_bytes(uint32_t slot_bytes)
+{
+	return (uint32_t)larger(SWAP_RECEIVE_BYTES, request_bytes(slot_bytes));
+}
+
+/*
+ * The reserve can fill both guaranteed windows with requests as they come; but
+ * half of the slots at most, for what it holds is held for ever.
+ */
+static uint32_t slots_reserve(const struct engine_config *c)
+{
+	uint64_t wanted = (c->guaranteed.tx_bytes + c->guaranteed.rx_bytes) /
+			  TYPICAL_BYTES;
+	uint32_t most = c->slots / 2;
+
+	wanted = larger(wanted, SLOTS_RESERVE_MIN);
+	return wanted < most ? (uint32_t)wanted : most;
+}
+
+static void size_windows(struct engine_config *c, bool swap)
+{
+	const uint64_t ring_bytes = RX_BUFFERS * RX_BUFFER_BYTES;
+	const uint64_t all = (uint64_t)c->slots *
+			     (c->slot_bytes + THROTTLE_HEAD_BYTES);
+
+	/* What our own receive ring has room for, without the kernel's help. */
+	c->guaranteed.tx_bytes = request_bytes(c->slot_bytes);
+	c->guaranteed.rx_bytes = larger(ring_bytes,
+					request_bytes(c->slot_bytes));
+	if (swap) {
+		c->open.tx_bytes = send_bytes(c->slot_bytes);
+		c->open.rx_bytes = receive_bytes(c->slot_bytes) + ring_bytes;
+		return;
+	}
+	/* A plain disk: every slot, the kernel's buffers follow. */
+	c->open.tx_bytes = larger(all, c->guaranteed.tx_bytes);
+	c->open.rx_bytes = larger(all, c->guaranteed.rx_bytes);
 }
 
 /* A record layer of ours, unless no TLS is wanted. */
@@ -68,7 +123,6 @@ struct engine_config sizing_config(const struct attach_options *o,
 {
 	struct engine_config c = {
 		.slots = o->slots,
-		.slots_reserve = o->slots / 8 ? o->slots / 8 : 1,
 		.slot_bytes = o->slot_bytes,
 		.record_bytes = record_bytes(o),
 		.export = x,
@@ -84,15 +138,11 @@ struct engine_config sizing_config(const struct attach_options *o,
 		c.slot_bytes = SLOT_BYTES_MIN;
 	if (o->reserve_bytes)
 		fit_slots(&c, o->reserve_bytes);
-	/*
-	 * Admitted at most: every slot. For swap the replies owed fit into the
-	 * receive buffer and our own; writes are held back by their slots.
-	 */
-	c.tx_window_bytes = (uint64_t)c.slots * (c.slot_bytes + 64);
-	c.rx_window_bytes = c.tx_window_bytes;
-	if (is_swap(o))
-		c.rx_window_bytes = SWAP_RECEIVE_BYTES +
-				    RX_BUFFERS * RX_BUFFER_BYTES;
+	size_windows(&c, is_swap(o));
+	/* ublk: a tag has a slot of its own, whose memory cannot come and go. */
+	c.slots_reserve = o->front == FRONT_UBLK ? c.slots : slots_reserve(&c);
+	if (o->without >> MEASURE_WINDOWS & 1)
+		c.guaranteed = c.open;
 	return c;
 }
 
@@ -101,15 +151,20 @@ size_t sizing_pinned_bytes(const struct engine_config *c)
 	return pin_pages(sizeof(struct engine)) +
 	       pin_pages(DEVICE_FRONT_BYTES) +
 	       pin_pages(engine_rx_bytes()) + pin_pages(c->record_bytes) +
-	       pin_pages(engine_slot_bytes(c));
+	       pin_pages(engine_reserve_bytes(c));
+}
+
+uint64_t sizing_request_bytes(const struct engine_config *c)
+{
+	return sizing_pinned_bytes(c) + engine_base_bytes(c);
 }
 
 /* What mlockall holds besides, as measured: VmLck less the pinned region. */
-#define PROGRAM_BYTES (4u * MIB)
+#define PROGRAM_BYTES (5u * MIB)
 
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
-	return sizing_pinned_bytes(c) + PROGRAM_BYTES +
+	return sizing_request_bytes(c) + PROGRAM_BYTES +
 	       (c->record_bytes ? TLS_MEMORY_BYTES : 0);
 }
 
@@ -134,8 +189,12 @@ size_t sizing_pinned_lines(const struct engine_config *c,
 {
 	size_t n = 0;
 
-	add_line(ret_lines, &n, pin_pages(engine_slot_bytes(c)),
-		 "payload: %u slots of %u KiB", c->slots, c->slot_bytes / KIB);
+	add_line(ret_lines, &n, engine_reserve_bytes(c),
+		 "payload, reserve: %u slots of %u KiB", c->slots_reserve,
+		 c->slot_bytes / KIB);
+	add_line(ret_lines, &n, engine_base_bytes(c),
+		 "payload, base: %u slots, given back when memory is tight",
+		 c->slots - c->slots_reserve);
 	add_line(ret_lines, &n, pin_pages(engine_rx_bytes()),
 		 "receive: %u buffers of %u KiB, and their ring", RX_BUFFERS,
 		 RX_BUFFER_BYTES / KIB);
@@ -213,10 +272,17 @@ size_t sizing_kernel_lines(const struct attach_options *o,
 
 struct socket_memory sizing_socket_memory(const struct attach_options *o)
 {
-	struct socket_memory m = { .send_bytes = SWAP_SEND_BYTES,
-				   .receive_bytes = SWAP_RECEIVE_BYTES,
-				   .reserve_bytes = SWAP_SOCKET_BYTES };
+	struct socket_memory m = {
+		.send_bytes = send_bytes(o->slot_bytes),
+		.receive_bytes = receive_bytes(o->slot_bytes),
+	};
 
+	/*
+	 * Of the kernel's global tcp_mem, for each socket: both buffers as
+	 * doubled by the kernel, so that strangers who fill tcp_mem cannot stop
+	 * ours.
+	 */
+	m.reserve_bytes = 2 * (m.send_bytes + m.receive_bytes);
 	if (!is_swap(o))
 		return (struct socket_memory){ 0 };
 	if (o->without >> MEASURE_BUFFERS & 1)
@@ -239,8 +305,8 @@ struct host_needs sizing_needs(const struct attach_options *o)
 
 	return (struct host_needs){
 		/* the kernel doubles what setsockopt is given */
-		.link_send_bytes = 2ull * SWAP_SEND_BYTES,
-		.link_receive_bytes = 2ull * SWAP_RECEIVE_BYTES,
+		.link_send_bytes = 2ull * send_bytes(o->slot_bytes),
+		.link_receive_bytes = 2ull * receive_bytes(o->slot_bytes),
 		.front_send_bytes = pair_bytes,
 		.front_receive_bytes = pair_bytes,
 	};

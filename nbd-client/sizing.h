@@ -34,8 +34,11 @@ struct engine_config sizing_config(const struct attach_options *o,
 		struct front_ublk ublk;                                        \
 	}))
 
-/* The pinned region. */
+/* The pinned region; the memory of the base slots is not in it. */
 size_t sizing_pinned_bytes(const struct engine_config *c);
+
+/* The same with all of the base: what requests and all they need may lock. */
+uint64_t sizing_request_bytes(const struct engine_config *c);
 
 /* One holder of memory: what it is, and its bytes at the worst moment. */
 struct sizing_line {

@@ -16,14 +16,16 @@ static void end(struct stream *s, int error)
 
 static void arm(struct stream *s)
 {
-	uint8_t *to;
+	uint8_t *to = NULL;
 	size_t bytes = s->ops->place(s, &to);
 
-	s->placed = bytes >= RX_DIRECT_BYTES_MIN;
+	s->placed = to && bytes >= RX_DIRECT_BYTES_MIN;
 	if (s->placed)
 		ring_receive(s->ring, &s->op, s->file, to, bytes, MSG_WAITALL);
 	else
-		ring_receive_provided(s->ring, &s->op, s->file, s->rx);
+		ring_receive_provided(s->ring, &s->op, s->file, s->rx,
+				      to || !bytes ? s->rx->buffer_bytes :
+						     bytes);
 	++*s->receives;
 }
 

@@ -28,7 +28,11 @@ struct stream_ops {
 	 */
 	ssize_t (*on_bytes)(struct stream *s, const uint8_t *from,
 			    size_t bytes);
-	/* How many of the next bytes have a place of their own, and where. */
+	/*
+	 * How many of the next bytes have a place of their own, and where.
+	 * *ret_to left alone: they have none; then, if not 0, no more than so
+	 * many are to be received at once, because what follows will have one.
+	 */
 	size_t (*place)(struct stream *s, uint8_t **ret_to);
 	/* `bytes` have arrived there. */
 	void (*on_placed)(struct stream *s, size_t bytes);

@@ -24,7 +24,7 @@ static void check_read(struct fake_front *f, struct request *r)
 				 (unsigned long long)r->front_tag, i, r->length);
 }
 
-void rig_open(uint32_t slots, struct front *front)
+void rig_open_pool(uint32_t base, uint32_t reserve, struct front *front)
 {
 	fake_ring_reset();
 	memset(&rig, 0, sizeof(rig));
@@ -39,23 +39,60 @@ void rig_open(uint32_t slots, struct front *front)
 		.structured = true,
 	};
 	rig.structured = true;
+	rig.base = base;
 	rig.config = (struct engine_config){
-		.slots = slots ? slots : 8,
-		.slots_reserve = 1,
+		.slots = base + reserve,
+		.slots_reserve = reserve,
 		.slot_bytes = RIG_SLOT_BYTES,
-		.tx_window_bytes = 1u << 30,
-		.rx_window_bytes = 1u << 30,
+		.open = { 1u << 30, 1u << 30 },
+		.guaranteed = { RIG_REQUEST_BYTES, RIG_REQUEST_BYTES },
 		.export = &rig.export,
 	};
 	rig.e = calloc(1, sizeof(*rig.e));
-	rig.slots = calloc(1, engine_slot_bytes(&rig.config));
-	rig.rx = calloc(1, engine_rx_bytes());
-	engine_init(rig.e, &rig.config, rig.slots, rig.rx, &rig.stats,
+	rig.memory = (struct engine_memory){
+		.base = calloc(1, engine_base_bytes(&rig.config)),
+		.reserve = calloc(1, engine_reserve_bytes(&rig.config)),
+		.rx = calloc(1, engine_rx_bytes()),
+	};
+	engine_init(rig.e, &rig.config, &rig.memory, &rig.stats,
 		    eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK));
 	fake_front_init(&rig.fake);
 	rig.fake.on_complete = check_read;
 	rig.front = front ? front : &rig.fake.front;
 	assert_int_equal(engine_open(rig.e, rig.front), 0);
+}
+
+void rig_open(uint32_t slots, struct front *front)
+{
+	struct pool *pool;
+	uint32_t index;
+
+	rig_open_pool(slots ? slots : 8, 1, front);
+	pool = &rig.e->pool;
+	for (uint32_t i = 0; i < rig.base; i++)
+		pool_give_home(pool, i);
+	pool_step(pool);
+	/* Tests want slot 0 first: that is the one that was given back last. */
+	while (pool->base_free)
+		pool_take(pool, &index);
+	for (uint32_t i = rig.base; i-- > 0;)
+		pool_give(pool, i);
+	pool->free_min = rig.config.slots;
+}
+
+void rig_windows(uint64_t tx_bytes, uint64_t rx_bytes)
+{
+	const struct throttle_window open = { tx_bytes, rx_bytes };
+	const struct throttle_window least = { RIG_REQUEST_BYTES,
+					       RIG_REQUEST_BYTES };
+
+	throttle_init(&rig.e->throttle, &open, &least, RIG_SLOT_BYTES,
+		      rig.config.slots_reserve, rig.stats.groups);
+}
+
+uint32_t rig_unused(void)
+{
+	return rig.config.slots - rig.e->pool.taken;
 }
 
 static void check_slots(void)
@@ -69,7 +106,7 @@ static void check_slots(void)
 			fail_msg("state %u: %u slots, but %llu counted", i,
 				 counted[i],
 				 (unsigned long long)rig.stats.states[i]);
-	assert_int_equal(counted[REQUEST_FREE], rig.e->pool.free_count);
+	assert_int_equal(counted[REQUEST_FREE], rig_unused());
 }
 
 static void free_all(void)
@@ -77,8 +114,9 @@ static void free_all(void)
 	close(rig.e->mail.event_fd);
 	close(rig.e->news.event_fd);
 	free(rig.e);
-	free(rig.slots);
-	free(rig.rx);
+	free(rig.memory.base);
+	free(rig.memory.reserve);
+	free(rig.memory.rx);
 	rig.e = NULL;
 	fake_ring_reset();
 }
@@ -86,10 +124,12 @@ static void free_all(void)
 void rig_close(void)
 {
 	check_slots();
-	assert_int_equal(rig.e->pool.free_count, rig.config.slots);
+	assert_int_equal(rig_unused(), rig.config.slots);
 	assert_int_equal(rig.e->throttle.admitted, 0);
-	assert_int_equal(rig.e->throttle.tx_bytes, 0);
-	assert_int_equal(rig.e->throttle.rx_bytes, 0);
+	assert_int_equal(rig.e->throttle.used.tx_bytes, 0);
+	assert_int_equal(rig.e->throttle.used.rx_bytes, 0);
+	for (uint32_t i = 0; i < GROUPS; i++)
+		assert_int_equal(rig.stats.groups[i].usage_bytes, 0);
 	/* A stream at rest holds no buffer. */
 	assert_int_equal(fake_ring_buffers(), RX_BUFFERS);
 	engine_close(rig.e);

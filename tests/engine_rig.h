@@ -12,7 +12,8 @@
 #include "tests/fake_ring.h"
 #include "tests/reply_bytes.h"
 
-#define RIG_SLOT_BYTES (32u * KIB)
+#define RIG_SLOT_BYTES (64u * KIB)
+#define RIG_REQUEST_BYTES (RIG_SLOT_BYTES + THROTTLE_HEAD_BYTES)
 #define RIG_DISK_BYTES (1ull << 32)
 
 /* A request as the server has got it. */
@@ -28,8 +29,8 @@ struct rig {
 	struct engine_config config;
 	struct export_info export;
 	struct stats_data stats;
-	void *slots;
-	void *rx;
+	struct engine_memory memory;
+	uint32_t base; /* slots of the pool's base; the rest is the reserve */
 	uint32_t news; /* all that has been told since rig_take_news() */
 	bool structured; /* of the link that comes up next */
 	struct reply_bytes reply; /* for tests to build in */
@@ -39,8 +40,17 @@ struct rig {
 
 extern struct rig rig;
 
-/* slots 0: 8 of them. The fake front, unless front is given. Link still down. */
+/*
+ * slots: those of the base, all of which are there; 0: 8 of them. One more is the
+ * reserve. The fake front, unless front is given. Link still down.
+ */
 void rig_open(uint32_t slots, struct front *front);
+/* Likewise, with so many slots of the reserve, and an empty base. */
+void rig_open_pool(uint32_t base, uint32_t reserve, struct front *front);
+/* Other windows than the very large ones of rig_open(); nothing under way. */
+void rig_windows(uint64_t tx_bytes, uint64_t rx_bytes);
+/* Slots that are not in use, whether their memory is there or not. */
+uint32_t rig_unused(void);
 /* Slots all free, nothing pending but receives; frees all. */
 void rig_close(void);
 /* For setup and teardown of a test: rig_open(0, NULL) and rig_close(). */

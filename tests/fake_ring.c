@@ -255,11 +255,13 @@ void ring_receive(struct ring *ring, struct ring_op *op, enum ring_file file,
 }
 
 void ring_receive_provided(struct ring *ring, struct ring_op *op,
-			   enum ring_file file, const struct rxring *rx)
+			   enum ring_file file, const struct rxring *rx,
+			   size_t bytes_max)
 {
+	assert_true(bytes_max && bytes_max <= rx->buffer_bytes);
 	submit(ring, (struct fake_op){ .kind = KIND_PROVIDED, .op = op,
 				       .file = file, .rx = rx,
-				       .bytes = rx->buffer_bytes });
+				       .bytes = bytes_max });
 }
 
 void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,

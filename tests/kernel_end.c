@@ -27,23 +27,29 @@ static void *thread_main(void *arg)
 
 static void carve(struct kernel_end *k)
 {
-	void *rx, *slots;
+	struct engine_memory memory;
+	uint32_t base = k->config.slots - k->config.slots_reserve;
 
 	assert_int_equal(pin_init(&k->pin, pin_pages(sizeof(*k->engine)) +
 					   pin_pages(sizeof(*k->front)) +
 					   pin_pages(engine_rx_bytes()) +
 					   pin_pages(sizeof(*k->records)) +
-					   pin_pages(engine_slot_bytes(&k->config))),
+					   pin_pages(engine_reserve_bytes(
+						   &k->config))),
 			 0);
+	assert_int_equal(base_init(&k->base, base, k->config.slot_bytes), 0);
 	k->engine = pin_carve(&k->pin, sizeof(*k->engine));
 	k->front = pin_carve(&k->pin, sizeof(*k->front));
-	rx = pin_carve(&k->pin, engine_rx_bytes());
+	memory.rx = pin_carve(&k->pin, engine_rx_bytes());
 	k->records = pin_carve(&k->pin, sizeof(*k->records));
-	slots = pin_carve(&k->pin, engine_slot_bytes(&k->config));
+	memory.reserve = pin_carve(&k->pin, engine_reserve_bytes(&k->config));
+	memory.base = k->base.memory;
 	pin_seal(&k->pin);
 	front_nbd_init(k->front);
-	engine_init(k->engine, &k->config, slots, rx, &k->stats, k->mail_fd,
+	engine_init(k->engine, &k->config, &memory, &k->stats, k->mail_fd,
 		    k->news_fd);
+	base_bind(&k->base, &k->engine->pool);
+	base_step(&k->base, base, base);
 }
 
 static void give_link(struct kernel_end *k)
@@ -53,6 +59,30 @@ static void give_link(struct kernel_end *k)
 	k->engine->mail.structured = k->conn.handshake.info.structured;
 	k->conn.state = CONN_UP;
 	engine_post(k->engine, MAIL_LINK_UP);
+}
+
+static int open_all(struct kernel_end *k, const char *uri,
+		    const struct tls_options *tls,
+		    const struct engine_config *config,
+		    const struct socket_memory *memory, struct err *err)
+{
+	memset(k, 0, sizeof(*k));
+	if (addr_parse(&k->addr, uri, err) < 0 ||
+	    conn_init(&k->conn, &k->addr, memory, 5000, err) < 0 ||
+	    (tls && conn_init_tls(&k->conn, &k->tls, tls, err) < 0) ||
+	    conn_open(&k->conn, err) < 0)
+		return -1;
+	k->config = *config;
+	k->config.export = &k->conn.export;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, k->pair), 0);
+	k->mail_fd = eventfd(0, 0);
+	k->news_fd = eventfd(0, 0);
+	carve(k);
+	k->engine->mail.front_fd = k->pair[1];
+	engine_post(k->engine, MAIL_FRONT_UP);
+	give_link(k);
+	assert_int_equal(pthread_create(&k->thread, NULL, thread_main, k), 0);
+	return 0;
 }
 
 int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
@@ -66,30 +96,23 @@ int kernel_end_open_tls(struct kernel_end *k, const char *uri,
 			uint32_t slot_bytes, struct err *err)
 {
 	const struct socket_memory memory = { 0 };
-
-	memset(k, 0, sizeof(*k));
-	if (addr_parse(&k->addr, uri, err) < 0 ||
-	    conn_init(&k->conn, &k->addr, &memory, 5000, err) < 0 ||
-	    (tls && conn_init_tls(&k->conn, &k->tls, tls, err) < 0) ||
-	    conn_open(&k->conn, err) < 0)
-		return -1;
-	k->config = (struct engine_config){
+	const struct engine_config config = {
 		.slots = slots,
 		.slots_reserve = 1,
 		.slot_bytes = slot_bytes,
-		.tx_window_bytes = 1ull << 30,
-		.rx_window_bytes = 1ull << 30,
-		.export = &k->conn.export,
+		.open = { 1ull << 30, 1ull << 30 },
+		.guaranteed = { slot_bytes + THROTTLE_HEAD_BYTES,
+				slot_bytes + THROTTLE_HEAD_BYTES },
 	};
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, k->pair), 0);
-	k->mail_fd = eventfd(0, 0);
-	k->news_fd = eventfd(0, 0);
-	carve(k);
-	k->engine->mail.front_fd = k->pair[1];
-	engine_post(k->engine, MAIL_FRONT_UP);
-	give_link(k);
-	assert_int_equal(pthread_create(&k->thread, NULL, thread_main, k), 0);
-	return 0;
+
+	return open_all(k, uri, tls, &config, &memory, err);
+}
+
+int kernel_end_open_sized(struct kernel_end *k, const char *uri,
+			  const struct engine_config *config,
+			  const struct socket_memory *memory, struct err *err)
+{
+	return open_all(k, uri, NULL, config, memory, err);
 }
 
 void kernel_end_news(struct kernel_end *k, int timeout_ms)
@@ -135,6 +158,7 @@ bool kernel_end_close(struct kernel_end *k)
 	close(k->pair[1]);
 	close(k->mail_fd);
 	close(k->news_fd);
+	base_fini(&k->base);
 	pin_fini(&k->pin);
 	return closed;
 }

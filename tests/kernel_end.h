@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/base.h"
 #include "common/pin.h"
 #include "include/nbd-wire.h"
 #include "nbd-client/conn.h"
@@ -25,6 +26,7 @@ struct kernel_end {
 	struct tls tls;
 	struct engine_config config;
 	struct pin pin;
+	struct base base;
 	struct engine *engine;
 	struct front_nbd *front;
 	struct records *records;
@@ -41,6 +43,10 @@ struct kernel_end {
 int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
 		    uint32_t slot_bytes, struct err *err);
 
+/* Likewise with all of the configuration but the export, and such buffers. */
+int kernel_end_open_sized(struct kernel_end *k, const char *uri,
+			  const struct engine_config *config,
+			  const struct socket_memory *memory, struct err *err);
 /* The same; tls: as on the command line, or NULL. */
 int kernel_end_open_tls(struct kernel_end *k, const char *uri,
 			const struct tls_options *tls, uint32_t slots,

@@ -449,7 +449,7 @@ static void stray_replies(void **state)
 		{ 1, 0, 1 },  /* not sent yet */
 		{ 0, 1, 1 },  /* a slot never used */
 		{ 0, UINT32_MAX, 0 },
-		{ -1, 8, 0 }, /* no such slot */
+		{ -1, 9, 0 }, /* no such slot */
 	};
 	struct request *r;
 
@@ -620,6 +620,45 @@ static void answers_behind_a_shutdown(void **state)
 	rig_close();
 }
 
+/* After a long read the next one's payload is not copied at all. */
+static void long_payload_without_a_copy(void **state)
+{
+	uint32_t bytes = RX_HEAD_ALONE_BYTES_MIN;
+
+	(void)state;
+	rig_close();
+	for (int structured = 0; structured < 2; structured++) {
+		uint64_t receives;
+
+		rig_open(0, NULL);
+		rig.structured = structured;
+		rig_link_up();
+		rig_submit(NBD_CMD_READ, 0, bytes, 1);
+		assert_int_equal(rig_serve_all(), 1);
+		rig_submit(NBD_CMD_READ, 0, bytes, 2);
+		rig_settle();
+		receives = rig.stats.link_receives;
+		rig_answer_read(rig_expect(NBD_CMD_READ, 0, bytes), 0, bytes);
+		fake_ring_feed(RING_LINK, rig.reply.data, 100);
+		rig_rounds(1);
+		assert_true(rig.e->link_stream.placed);
+		assert_true(rig.e->link_rx.left >= bytes - 12);
+		fake_ring_feed(RING_LINK, rig.reply.data + 100,
+			       rig.reply.used - 100);
+		rig.reply.used = 0;
+		rig_settle();
+		RIG_EXPECT_DONE({ 1, 0 }, { 2, 0 });
+		/* This one, and the one armed now. */
+		assert_int_equal(rig.stats.link_receives, receives + 2);
+		/* A short one is received whole by the second piece. */
+		rig_submit(NBD_CMD_READ, 0, 512, 3);
+		assert_int_equal(rig_serve_all(), 1);
+		RIG_EXPECT_DONE({ 3, 0 });
+		assert_int_equal(rig.stats.link_receives, receives + 4);
+		rig_close();
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_set_up, rig_tear_down)
 
 int main(void)
@@ -632,6 +671,7 @@ int main(void)
 		TEST(answered_but_not_sent),
 		TEST(reasons_of_loss),
 		TEST(broken_in_place),
+		TEST(long_payload_without_a_copy),
 		TEST(stray_replies),
 		TEST(answer_of_the_old_link),
 		TEST(duplicate_before_sent),

@@ -3,8 +3,11 @@
  * The engine against a model of a server, by the dice: requests of all kinds
  * come at random, the ring cuts and reorders, the server answers in any order
  * and in chunks, fails some requests, shuts down, and the link is lost at any
- * point. Each request must end exactly once, with the right data, and a server
- * must never get a request that has ended. The same seed plays the same game.
+ * point; memory gets tight and plentiful, and the base of the pool comes and
+ * goes. Each request must end exactly once, with the right data, a server must
+ * never get a request that has ended, nobody may touch memory that was given
+ * back, and after each step all sums must be exact and within their limits. The
+ * same seed plays the same game.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -16,8 +19,18 @@
 #include "tests/engine_rig.h"
 #include "tests/fake_clock.h"
 
-#define STEPS 60000u
-#define SLOTS 12u
+/* A million steps; with a sanitizer a tenth, which takes as long. */
+#define SEEDS 4u
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STEPS 25000u
+#else
+#define STEPS 250000u
+#endif
+#define BASE 11u
+#define RESERVE 4u
+#define SLOTS (BASE + RESERVE)
+#define WINDOW_BYTES (48u * KIB)
+#define ABSENT 0xdd /* the byte that absent memory is full of */
 #define DISK_BYTES (192u * KIB)
 /* Trims go beyond the disk's content: only their pieces are looked at. */
 #define TRIM_START (1ull << 30)
@@ -55,6 +68,12 @@ static struct sim {
 	bool failing; /* MAIL_FAIL was posted */
 	bool calm;    /* no more requests, errors and losses */
 	uint64_t losses, errors, shutdowns, failed;
+
+	/* The pool's keeper. */
+	uint32_t given;
+	bool asking;
+	bool tight;
+	uint64_t shrinks, low_steps, charged_peak;
 } sim;
 
 static uint32_t roll(uint32_t limit)
@@ -360,6 +379,116 @@ static void control(void)
 	}
 }
 
+/* ---- memory ---- */
+
+static uint8_t *base_memory(uint32_t index)
+{
+	return (uint8_t *)rig.memory.base + index * RIG_SLOT_BYTES;
+}
+
+/* Nobody has touched it. */
+static void check_absent(uint32_t index)
+{
+	const uint8_t *at = base_memory(index);
+
+	if (at[0] != ABSENT || memcmp(at, at + 1, RIG_SLOT_BYTES - 1) != 0)
+		fail_msg("slot %u was written to while it was not there", index);
+}
+
+static void keep(void)
+{
+	uint32_t owned;
+
+	if (sim.asking && pool_answered(&rig.e->pool, &owned)) {
+		assert_true(owned <= sim.given);
+		while (sim.given > owned)
+			memset(base_memory(--sim.given), ABSENT, RIG_SLOT_BYTES);
+		sim.asking = false;
+		sim.shrinks++;
+	} else if (one_in(400) && !sim.calm) {
+		pool_ask(&rig.e->pool, roll(sim.given + 1));
+		sim.asking = true;
+	} else if (!sim.asking && sim.given < BASE && one_in(20)) {
+		check_absent(sim.given);
+		pool_give_home(&rig.e->pool, sim.given++);
+	}
+	if (one_in(500) || (sim.calm && sim.tight)) {
+		sim.tight = !sim.tight;
+		engine_post(rig.e, sim.tight ? MAIL_TIGHT : MAIL_PLENTY);
+	}
+}
+
+/* What a request that is under way takes of each window; by the wire's shapes. */
+static void add_cost(const struct request *r, struct throttle_window *sum)
+{
+	sum->tx_bytes += 28 + (r->command == NBD_CMD_WRITE ? r->length : 0);
+	sum->rx_bytes += 28 + (r->command == NBD_CMD_READ ? r->length : 0);
+}
+
+static void check_groups(uint32_t slots, const struct throttle_window *sum)
+{
+	const struct group *g = rig.stats.groups;
+	const uint64_t expected[] = {
+		[GROUP_SLOTS] = slots * (uint64_t)RIG_SLOT_BYTES,
+		[GROUP_TX] = sum->tx_bytes,
+		[GROUP_RX] = sum->rx_bytes,
+	};
+	uint64_t all = 0;
+
+	for (uint32_t i = GROUP_SLOTS; i <= GROUP_RX; i++) {
+		assert_int_equal(g[i].usage_bytes, expected[i]);
+		all += expected[i];
+	}
+	for (uint32_t i = GROUP_HOST; i <= GROUP_DEVICE; i++)
+		assert_int_equal(g[i].usage_bytes, all);
+	if (all > sim.charged_peak)
+		sim.charged_peak = all;
+	/* The peak may have been within the round. */
+	assert_true(g[GROUP_HOST].peak_bytes >= sim.charged_peak);
+}
+
+/* All that must be true after each round. */
+static void check_engine(void)
+{
+	const struct engine *e = rig.e;
+	const struct throttle *t = &e->throttle;
+	struct throttle_window sum = { 0 }, charged = { 0 };
+	uint32_t admitted = 0, charged_count = 0, taken = 0;
+
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		const struct request *r = &e->requests[i];
+
+		taken += r->state != REQUEST_FREE;
+		assert_true(r->state == REQUEST_FREE || i >= BASE ||
+			    i < sim.given);
+		if (r->state < REQUEST_SENDING || r->state > REQUEST_RECEIVING) {
+			assert_false(r->charged);
+			continue;
+		}
+		admitted++;
+		add_cost(r, &sum);
+		assert_true(r->charged || !t->low);
+		if (!r->charged)
+			continue;
+		charged_count++;
+		add_cost(r, &charged);
+	}
+	assert_int_equal(e->pool.taken, taken);
+	assert_int_equal(t->admitted, admitted);
+	assert_int_equal(t->used.tx_bytes, sum.tx_bytes);
+	assert_int_equal(t->used.rx_bytes, sum.rx_bytes);
+	assert_true(sum.tx_bytes <= WINDOW_BYTES && sum.rx_bytes <= WINDOW_BYTES);
+	assert_true(t->max.tx_bytes <= WINDOW_BYTES &&
+		    t->max.tx_bytes >= RIG_REQUEST_BYTES);
+	if (t->low)
+		assert_int_equal(t->max.rx_bytes, RIG_REQUEST_BYTES);
+	check_groups(charged_count, &charged);
+	/* Whatever is held back, something is under way. */
+	if (e->link == ENGINE_LINK_UP && !list_empty(&e->parked))
+		assert_true(admitted > 0);
+	sim.low_steps += t->low;
+}
+
 static void step(void)
 {
 	for (uint32_t n = roll(3); n && !sim.calm; n--)
@@ -371,8 +500,10 @@ static void step(void)
 			answer();
 	}
 	control();
+	keep();
 	fake_clock_advance_us(roll(2000));
 	rig_rounds(1);
+	check_engine();
 	rig.fake.done_count = 0;
 	while (rig.fake.kept_count && roll(3))
 		fake_front_release(&rig.fake);
@@ -380,19 +511,27 @@ static void step(void)
 
 static void play(uint64_t seed)
 {
-	rig_open(SLOTS, NULL);
+	rig_open_pool(BASE, RESERVE, NULL);
+	memset(rig.memory.base, ABSENT, engine_base_bytes(&rig.config));
 	memset(&sim, 0, sizeof(sim));
 	rig.what = "seed";
 	rig.at = seed;
 	fake_ring.dice = seed * 0x9e3779b97f4a7c15;
 	rig.fake.on_complete = on_complete;
 	rig.fake.keep = true;
-	throttle_init(&rig.e->throttle, 48u * KIB, 48u * KIB);
+	rig_windows(WINDOW_BYTES, WINDOW_BYTES);
 	for (uint32_t i = 0; i < STEPS; i++)
 		step();
 	sim.calm = true;
-	for (uint32_t i = 0; i < 20000 && rig.e->pool.free_count < SLOTS; i++)
+	for (uint32_t i = 0; i < 20000 && (rig.e->pool.taken || sim.tight ||
+					   sim.asking || sim.given < BASE);
+	     i++)
 		step();
+	rig_rounds(1);
+	/* Every slot is there, and free. */
+	assert_int_equal(rig.e->pool.base_free, BASE);
+	assert_int_equal(rig.e->pool.reserve_free, RESERVE);
+	assert_false(rig.e->throttle.low);
 	assert_int_equal(sim.ended, sim.next_tag);
 	assert_memory_equal(sim.shadow, sim.disk, DISK_BYTES);
 	/* The game was worth playing. */
@@ -401,6 +540,10 @@ static void play(uint64_t seed)
 	assert_true(sim.errors > 100 && sim.shutdowns > 3 && sim.failed > 100);
 	assert_true(rig.stats.replayed_total > 100);
 	assert_true(rig.stats.front_stalls > 100);
+	assert_true(sim.shrinks > STEPS / 1000);
+	assert_true(rig.stats.window_closings > STEPS / 2000);
+	assert_true(rig.stats.low_episodes > STEPS / 2000);
+	assert_in_range(sim.low_steps, STEPS / 10, STEPS - STEPS / 10);
 	/* A lost link may not have been mistaken for a mad server. */
 	assert_int_equal(rig.stats.stale_replies, 0);
 	rig_close();
@@ -409,7 +552,7 @@ static void play(uint64_t seed)
 static void random_game(void **state)
 {
 	(void)state;
-	for (uint64_t seed = 1; seed <= 3; seed++)
+	for (uint64_t seed = 1; seed <= SEEDS; seed++)
 		play(seed);
 }
 

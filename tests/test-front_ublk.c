@@ -60,7 +60,7 @@ static int set_up(void **state)
 	memset(descs, 0, sizeof(descs));
 	front_ublk_init(&front);
 	front_ublk_connect(&front, CHAR_FD, URING_FD, descs);
-	rig_open(SLOTS, &front.front);
+	rig_open_pool(0, SLOTS, &front.front);
 	rig.e->mail.front_fd = -1;
 	engine_post(rig.e, MAIL_FRONT_UP);
 	for (uint32_t i = 0; i < SLOTS; i++)
@@ -198,7 +198,7 @@ static void all_tags_at_once(void **state)
 		for (uint32_t i = 0; i < SLOTS; i++)
 			ask((i * 3) % SLOTS, UBLK_IO_OP_WRITE, 0, i * 8, 8);
 		rig_settle();
-		assert_int_equal(rig.e->pool.free_count, 0);
+		assert_int_equal(rig.e->pool.taken, SLOTS);
 		for (uint32_t i = 0; i < SLOTS; i++)
 			cookies[i] = rig_expect(NBD_CMD_WRITE, i * 4096, 4096);
 		expect_no_command();
@@ -267,7 +267,7 @@ static void a_command_that_is_refused(void **state)
 	fake_ring_end_command(ops[6], -EINVAL);
 	rig_settle();
 	assert_int_equal(rig_take_news(), 0);
-	assert_int_equal(rig.e->pool.free_count, SLOTS);
+	assert_int_equal(rig.e->pool.taken, 0);
 	rig_close();
 }
 

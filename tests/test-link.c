@@ -503,7 +503,7 @@ static void servers_that_misbehave(void **state)
 		if (r != -h->error ||
 		    (r < 0 && err.exit_code != h->exit_code) ||
 		    ms_since(start_ns) >
-			    (uint64_t)timeout_ms * h->steps + 3000)
+			    (uint64_t)timeout_ms * h->steps + 10000)
 			fail_msg("'%s': %d in %u ms, exit %d: %s",
 				 h->arguments, r,
 				 (unsigned int)ms_since(start_ns),

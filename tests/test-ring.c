@@ -198,7 +198,8 @@ static void provided_buffers(void **state)
 
 		snprintf(text, sizeof(text), "number %d", i);
 		op.ends = 0;
-		ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+		ring_receive_provided(&ring, &op.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 		poll_ring();
 		assert_int_equal(op.ends, 0);
 		assert_int_equal(write(pair[1], text, sizeof(text)),
@@ -224,7 +225,8 @@ static void more_than_a_buffer(void **state)
 	assert_int_equal(write(pair[1], bytes, sizeof(bytes)), sizeof(bytes));
 	for (size_t at = 0; at < sizeof(bytes);) {
 		op.ends = 0;
-		ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+		ring_receive_provided(&ring, &op.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 		assert_true(end_of(&op) > 0);
 		assert_memory_equal(rxring_buffer(&rx,
 						  rxring_buffer_id(op.flags)),
@@ -244,7 +246,8 @@ static void no_buffers_left(void **state)
 	for (uint32_t i = 0; i < BUFFERS; i++) {
 		op.ends = 0;
 		assert_int_equal(write(pair[1], "x", 1), 1);
-		ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+		ring_receive_provided(&ring, &op.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 		assert_int_equal(end_of(&op), 1);
 		ids[i] = rxring_buffer_id(op.flags);
 		assert_false(seen[ids[i]]);
@@ -252,13 +255,15 @@ static void no_buffers_left(void **state)
 	}
 	assert_int_equal(write(pair[1], "y", 1), 1);
 	op.ends = 0;
-	ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+	ring_receive_provided(&ring, &op.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 	assert_int_equal(end_of(&op), -ENOBUFS);
 	assert_false(rxring_has_buffer(op.flags));
 	/* The bytes have waited in the socket. */
 	rxring_give(&rx, ids[2]);
 	op.ends = 0;
-	ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+	ring_receive_provided(&ring, &op.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 	assert_int_equal(end_of(&op), 1);
 	assert_int_equal(rxring_buffer_id(op.flags), ids[2]);
 	assert_int_equal(*rxring_buffer(&rx, ids[2]), 'y');
@@ -302,13 +307,15 @@ static void end_of_file(void **state)
 		if (i == 1)
 			shutdown(pair[1], SHUT_WR);
 		if (i == 0) /* once while it waits */
-			ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+			ring_receive_provided(&ring, &op.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 		poll_ring();
 		if (i == 0)
 			continue;
 		if (i > 1) {
 			op.ends = 0;
-			ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+			ring_receive_provided(&ring, &op.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 		}
 		assert_int_equal(end_of(&op), 0);
 		if (rxring_has_buffer(op.flags))
@@ -325,7 +332,8 @@ static void shutdown_ends_what_is_pending(void **state)
 	struct op receive = new_op(), send_op = new_op(), again = new_op();
 
 	(void)state;
-	ring_receive_provided(&ring, &receive.op, RING_LINK, &rx);
+	ring_receive_provided(&ring, &receive.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 	/* Fill the socket until a send waits. */
 	do {
 		send_op.ends = 0;
@@ -416,7 +424,8 @@ static void file_is_let_go(void **state)
 		poll_ring();
 	assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0);
 	/* An operation on an empty place ends with an error. */
-	ring_receive_provided(&ring, &op.op, RING_LINK, &rx);
+	ring_receive_provided(&ring, &op.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
 	assert_int_equal(end_of(&op), -EBADF);
 	assert_int_equal(ring_set_file(&ring, RING_LINK, 12345), -EBADF);
 }

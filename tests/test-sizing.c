@@ -29,12 +29,15 @@ static void defaults(void **state)
 
 	(void)state;
 	assert_int_equal(c.slots, 64);
-	assert_int_equal(c.slots_reserve, 8);
+	/* (160 + 256) KiB in requests of 32 KiB. */
+	assert_int_equal(c.slots_reserve, 13);
 	assert_int_equal(c.slot_bytes, 131072);
 	assert_ptr_equal(c.export, &export);
-	/* Engine and front, four receive buffers of 64 KiB, 64 slots. */
-	assert_in_range(sizing_pinned_bytes(&c), 64 * 131072 + 4 * 65536,
-			64 * 131072 + 4 * 65536 + 256 * 1024);
+	/* Engine and front, four receive buffers of 64 KiB, 13 slots. */
+	assert_in_range(sizing_pinned_bytes(&c), 13 * 131072 + 4 * 65536,
+			13 * 131072 + 4 * 65536 + 256 * 1024);
+	/* With the base and the program, locked. */
+	assert_true(sizing_footprint_bytes(&c) <= 24 * MIB);
 }
 
 /* Each pair of an allowed slot size with a limit of the server. */
@@ -64,6 +67,7 @@ static void slot_fits_what_the_server_takes(void **state)
 	export.block_max = NBD_MAX_PAYLOAD_DEFAULT;
 }
 
+/* Half at most, and one at least; enough where there are enough. */
 static void reserve_is_part_of_the_slots(void **state)
 {
 	(void)state;
@@ -72,11 +76,13 @@ static void reserve_is_part_of_the_slots(void **state)
 						SLOT_BYTES_DEFAULT);
 
 		assert_int_equal(c.slots, slots);
-		assert_in_range(c.slots_reserve, 1, slots - 1);
+		assert_in_range(c.slots_reserve, 1, slots / 2);
+		if (slots >= 16)
+			assert_true(c.slots_reserve >= 8);
 	}
 }
 
-/* ublk: no slot set aside, and nothing of the kernel's between it and us. */
+/* ublk: a slot for each tag, and nothing of the kernel's between it and us. */
 static void ublk_takes_less(void **state)
 {
 	struct attach_options o = { .swap = SWAP_YES, .slots = 64,
@@ -94,7 +100,7 @@ static void ublk_takes_less(void **state)
 	needs = sizing_needs(&o);
 	assert_true(needs.front_send_bytes + needs.front_receive_bytes == 0);
 	assert_true(host_needs_kbytes(&needs) < nbd_kbytes);
-	assert_int_equal(sizing_config(&o, &export).slots_reserve, 0);
+	assert_int_equal(sizing_config(&o, &export).slots_reserve, o.slots);
 	count = sizing_kernel_lines(&o, &strangers, lines);
 	for (size_t i = 0; i < count; i++)
 		sum += lines[i].bytes;
@@ -102,45 +108,79 @@ static void ublk_takes_less(void **state)
 			    host_strangers_kbytes(&strangers)) * KIB);
 }
 
-/* Without swap the windows admit all slots, full of reads or of writes. */
-static void windows_admit_all_slots(void **state)
+/* Any slots, any size: the engine can be made with it, the invariants hold. */
+static void windows(void **state)
 {
+	static const enum swap_mode modes[] = { SWAP_NO, SWAP_YES,
+						SWAP_BEST_EFFORT };
+	static struct group groups[GROUPS];
+	struct throttle t;
+
+	(void)state;
+	for (uint32_t m = 0; m < 3; m++)
+		for (uint32_t slots = SLOTS_MIN; slots <= SLOTS_MAX; slots++)
+			for (uint32_t size = SLOT_BYTES_MIN;
+			     size <= SLOT_BYTES_MAX; size += SLOT_BYTES_MIN) {
+				struct engine_config c = config(modes[m], slots,
+								size);
+
+				/* Checks that a largest request fits. */
+				throttle_init(&t, &c.open, &c.guaranteed,
+					      c.slot_bytes, c.slots_reserve,
+					      groups);
+			}
+}
+
+/* What is under way fits into the buffers that attach asks the kernel for. */
+static void swap_windows_fit_the_buffers(void **state)
+{
+	(void)state;
+	for (uint32_t size = SLOT_BYTES_MIN; size <= SLOT_BYTES_MAX;
+	     size += SLOT_BYTES_MIN) {
+		const struct attach_options o = { .swap = SWAP_YES, .slots = 64,
+						  .slot_bytes = size };
+		struct engine_config c = sizing_config(&o, &export);
+		struct socket_memory m = sizing_socket_memory(&o);
+		struct host_needs needs = sizing_needs(&o);
+
+		assert_int_equal(c.open.tx_bytes, m.send_bytes);
+		assert_int_equal(c.open.rx_bytes,
+				 m.receive_bytes + RX_BUFFERS * RX_BUFFER_BYTES);
+		/* The kernel doubles; the reserve is for what it may hold. */
+		assert_int_equal(needs.link_send_bytes, 2 * m.send_bytes);
+		assert_int_equal(needs.link_receive_bytes, 2 * m.receive_bytes);
+	}
+	/* Whatever depth the user asks for. */
+	assert_int_equal(config(SWAP_YES, SLOTS_MAX, 131072).open.rx_bytes,
+			 config(SWAP_YES, SLOTS_MIN, 131072).open.rx_bytes);
+	assert_int_equal(config(SWAP_YES, 64, 131072).open.tx_bytes, 160 * 1024);
+}
+
+/* Without swap the open window admits all slots, full of reads or of writes. */
+static void disk_windows_admit_all_slots(void **state)
+{
+	static struct request r[SLOTS_MAX];
+	static struct group groups[GROUPS];
+
 	(void)state;
 	for (uint32_t slots = SLOTS_MIN; slots <= SLOTS_MAX; slots *= 2) {
 		struct engine_config c = config(SWAP_NO, slots,
 						SLOT_BYTES_MAX);
 		struct throttle t;
 
-		throttle_init(&t, c.tx_window_bytes, c.rx_window_bytes);
-		for (uint32_t i = 0; i < slots; i++)
-			assert_true(throttle_admit(&t, &(struct request){
-				.command = i % 2 ? NBD_CMD_READ : NBD_CMD_WRITE,
-				.length = c.slot_bytes }));
 		for (int kind = 0; kind < 2; kind++) {
-			const struct request r = {
-				.command = kind ? NBD_CMD_READ : NBD_CMD_WRITE,
-				.length = c.slot_bytes,
-			};
-
-			throttle_init(&t, c.tx_window_bytes, c.rx_window_bytes);
-			for (uint32_t i = 0; i < slots; i++)
-				assert_true(throttle_admit(&t, &r));
+			throttle_init(&t, &c.open, &c.guaranteed, c.slot_bytes,
+				      c.slots_reserve, groups);
+			for (uint32_t i = 0; i < slots; i++) {
+				r[i] = (struct request){
+					.command = kind ? NBD_CMD_READ :
+							  NBD_CMD_WRITE,
+					.length = c.slot_bytes,
+				};
+				assert_true(throttle_admit(&t, &r[i]));
+			}
 		}
 	}
-}
-
-/* With swap, replies owed are bounded, whatever the user asks for. */
-static void swap_bounds_what_is_owed(void **state)
-{
-	uint64_t bound = config(SWAP_YES, SLOTS_MIN, SLOT_BYTES_MIN)
-				 .rx_window_bytes;
-
-	(void)state;
-	assert_in_range(bound, 256 * 1024, 2048 * 1024);
-	assert_int_equal(config(SWAP_YES, SLOTS_MAX, SLOT_BYTES_MAX)
-				 .rx_window_bytes, bound);
-	assert_int_equal(config(SWAP_BEST_EFFORT, 64, 131072).rx_window_bytes,
-			 bound);
 }
 
 /* The pinned region holds exactly what is carved from it at attach. */
@@ -158,7 +198,7 @@ static void pinned_is_what_is_carved(void **state)
 		pin_carve(&pin, sizeof(struct engine));
 		pin_carve(&pin, sizeof(struct front_nbd));
 		pin_carve(&pin, engine_rx_bytes());
-		pin_carve(&pin, engine_slot_bytes(&c));
+		pin_carve(&pin, engine_reserve_bytes(&c));
 		assert_int_equal(pin.used, pin.bytes);
 	}
 }
@@ -169,25 +209,25 @@ static void reserve_decides_the_slots(void **state)
 	struct attach_options o = { .swap = SWAP_YES, .slots = SLOTS_DEFAULT,
 				    .slot_bytes = SLOT_BYTES_DEFAULT };
 	struct engine_config c = sizing_config(&o, &export);
-	size_t whole = sizing_pinned_bytes(&c), least, bytes;
+	size_t whole = sizing_request_bytes(&c), least, bytes;
 
 	(void)state;
 	/* What the default takes gives the default back, a byte less one slot. */
 	o.reserve_bytes = whole;
 	c = sizing_config(&o, &export);
 	assert_int_equal(c.slots, SLOTS_DEFAULT);
-	assert_int_equal(c.slots_reserve, SLOTS_DEFAULT / 8);
+	assert_in_range(c.slots_reserve, 1, SLOTS_DEFAULT / 2);
 	o.reserve_bytes = whole - 1;
 	assert_int_equal(sizing_config(&o, &export).slots, SLOTS_DEFAULT - 1);
 	o.reserve_bytes = 1;
 	c = sizing_config(&o, &export);
 	assert_int_equal(c.slots, SLOTS_MIN);
 	assert_int_equal(c.slots_reserve, 1);
-	least = sizing_pinned_bytes(&c);
+	least = sizing_request_bytes(&c);
 	for (o.reserve_bytes = least; o.reserve_bytes < 2 * whole;
 	     o.reserve_bytes += 12345) {
 		c = sizing_config(&o, &export);
-		bytes = sizing_pinned_bytes(&c);
+		bytes = sizing_request_bytes(&c);
 		assert_true(bytes <= o.reserve_bytes);
 		assert_true(c.slots == SLOTS_MAX ||
 			    bytes + c.slot_bytes > o.reserve_bytes);
@@ -213,7 +253,7 @@ static void lines_are_the_sums(void **state)
 	count = sizing_pinned_lines(&c, lines);
 	for (i = 0; i < count; i++)
 		sum += lines[i].bytes;
-	assert_int_equal(sum, sizing_pinned_bytes(&c));
+	assert_int_equal(sum, sizing_request_bytes(&c));
 	count = sizing_process_lines(&c, lines);
 	assert_in_range(count, i + 1, SIZING_LINES_MAX);
 	for (; i < count; i++)
@@ -242,8 +282,9 @@ int main(void)
 		cmocka_unit_test(slot_fits_what_the_server_takes),
 		cmocka_unit_test(reserve_is_part_of_the_slots),
 		cmocka_unit_test(ublk_takes_less),
-		cmocka_unit_test(windows_admit_all_slots),
-		cmocka_unit_test(swap_bounds_what_is_owed),
+		cmocka_unit_test(windows),
+		cmocka_unit_test(swap_windows_fit_the_buffers),
+		cmocka_unit_test(disk_windows_admit_all_slots),
 		cmocka_unit_test(pinned_is_what_is_carved),
 		cmocka_unit_test(reserve_decides_the_slots),
 		cmocka_unit_test(lines_are_the_sums),

@@ -34,6 +34,7 @@ static struct {
 	bool closes;     /* the stream, after it has read */
 	uint8_t *place;  /* for the next placed_left bytes */
 	size_t placed_left;
+	size_t head;     /* without a place: this at most */
 	uint32_t calls, ends;
 	int end;
 } reader;
@@ -62,6 +63,8 @@ static ssize_t on_bytes(struct stream *at, const uint8_t *from, size_t bytes)
 static size_t place(struct stream *at, uint8_t **ret_to)
 {
 	assert_ptr_equal(at, &s);
+	if (!reader.placed_left)
+		return reader.head;
 	*ret_to = reader.place;
 	return reader.placed_left;
 }
@@ -205,6 +208,27 @@ static void straight_to_the_place(void **state)
 		rounds(1);
 		expect(1 + n + 10);
 	}
+}
+
+/* Less than a buffer is received when what follows has a place. */
+static void no_more_than_the_head(void **state)
+{
+	(void)state;
+	reader.head = 28;
+	feed(0, 10);
+	rounds(1); /* armed before */
+	expect(10);
+	feed(10, 100);
+	rounds(1);
+	expect(10 + 28);
+	rounds(1);
+	expect(10 + 28 + 28);
+	reader.head = 0;
+	rounds(1);
+	expect(10 + 28 + 28 + 28);
+	rounds(1);
+	expect(110);
+	assert_int_equal(fake_ring_buffers(), BUFFERS);
 }
 
 /* A receive in place may end early; it goes on where it stopped. */
@@ -378,6 +402,7 @@ int main(void)
 		cmocka_unit_test_setup(bytes_in_order, set_up),
 		cmocka_unit_test_setup(reader_stops, set_up),
 		cmocka_unit_test_setup(straight_to_the_place, set_up),
+		cmocka_unit_test_setup(no_more_than_the_head, set_up),
 		cmocka_unit_test_setup(short_in_place, set_up),
 		cmocka_unit_test_setup(armed_again, set_up),
 		cmocka_unit_test_setup(no_buffer_left, set_up),
