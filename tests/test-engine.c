@@ -456,7 +456,7 @@ static void slots_run_out(void **state)
 /* A window of two requests: the third waits, and nobody overtakes it. */
 static void window_holds_requests_back(void **state)
 {
-	const uint32_t n = 20000;
+	const uint32_t n = 40000;
 	uint64_t a, b;
 
 	(void)state;

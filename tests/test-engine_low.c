@@ -36,7 +36,7 @@ static void serve_in_bursts(uint32_t total, uint32_t length, uint32_t count)
 
 static void window_filled_then_answered(void **state)
 {
-	const uint32_t length = 8000;
+	const uint32_t length = 20000;
 
 	(void)state;
 	rig_close();

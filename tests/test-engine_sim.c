@@ -29,7 +29,7 @@
 #define BASE 11u
 #define RESERVE 4u
 #define SLOTS (BASE + RESERVE)
-#define WINDOW_BYTES (48u * KIB)
+#define WINDOW_BYTES (96u * KIB)
 #define ABSENT 0xdd /* the byte that absent memory is full of */
 #define DISK_BYTES (192u * KIB)
 /* Trims go beyond the disk's content: only their pieces are looked at. */
