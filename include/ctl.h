@@ -107,6 +107,13 @@ enum stats_link {
 	STATS_LINK_UP,
 };
 
+/* Who makes the records of an encrypted link. */
+enum stats_records {
+	STATS_RECORDS_NONE, /* not encrypted */
+	STATS_RECORDS_OURS,
+	STATS_RECORDS_KERNEL,
+};
+
 /* How far a promise is kept; printed as off, ok, degraded, missing. */
 enum guarantee_state {
 	GUARANTEE_OFF, /* not asked for */
@@ -170,6 +177,16 @@ struct stats_page {
 	uint64_t reconnects;
 	uint64_t connect_attempts; /* since the link was lost */
 	char link_error[160]; /* why it was lost last, escaped */
+	uint32_t tls_records; /* enum stats_records; of this or the last link: */
+	char tls_version[12];
+	char tls_cipher[48];
+	char tls_peer[128];	   /* subject, or owner of the key; escaped */
+	uint64_t tls_peer_expires; /* seconds since 1970; 0: never */
+	uint64_t tls_memory_bytes; /* OpenSSL's; 0 without TLS */
+	uint64_t tls_memory_used;
+	uint64_t tls_memory_peak;
+	uint64_t tls_memory_denied; /* times that it did not suffice */
+	uint64_t tls_memory_strays; /* times a data thread asked for some */
 	uint64_t control_heartbeat_ns;
 	uint64_t locked_kbytes;    /* VmLck */
 	uint64_t min_free_kbytes;  /* vm.min_free_kbytes as last read */

@@ -47,6 +47,29 @@ void cmd_flag_names(uint32_t flags, const char *ret_names[CMD_FLAG_NAMES]);
 extern const struct option_spec cmd_table_options[];
 extern const struct option_spec cmd_output_options[]; /* of one with sizes */
 
+/* For a command that connects; member is a struct tls_options. */
+#define CMD_TLS_STRING(type, member, field, text, what)                        \
+	{ .name = "tls" field,                                                 \
+	  .kind = OPTION_STRING,                                               \
+	  .value = text,                                                       \
+	  .offset = offsetof(type, member),                                    \
+	  .help = what }
+#define CMD_TLS_OPTIONS(type, tls)                                             \
+	CMD_TLS_STRING(type, tls.mode, "", "MODE",                             \
+		       "off, require, or allow: without it if the server\n"    \
+		       "has none, which an attacker can feign"),               \
+	CMD_TLS_STRING(type, tls.ca, "-ca", "FILE",                            \
+		       "trusted authorities (default: the system's)"),         \
+	CMD_TLS_STRING(type, tls.cert, "-cert", "FILE",                        \
+		       "our certificate, for servers that want one"),          \
+	CMD_TLS_STRING(type, tls.key, "-key", "FILE", "its private key"),      \
+	CMD_TLS_STRING(type, tls.hostname, "-hostname", "NAME",                \
+		       "that the server's certificate must be for"),           \
+	CMD_TLS_STRING(type, tls.psk_file, "-psk-file", "FILE",                \
+		       "lines of USERNAME:HEXKEY, instead of certificates"),   \
+	CMD_TLS_STRING(type, tls.user, "-user", "NAME",                        \
+		       "whose key to use, if not in the URI")
+
 #define CMD_OPTIONS_END { .name = NULL }
 
 /* How long a server may take for a step of the handshake, in seconds. */

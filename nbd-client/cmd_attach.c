@@ -162,6 +162,7 @@ static const struct option_spec attach_options[] = {
 	{ .name = "shed-exempt", .kind = OPTION_CALL, .value = "PORT[,PORT...]",
 	  .set = set_shed_exempt,
 	  .help = "with --shed: neither those of these ports" },
+	CMD_TLS_OPTIONS(struct attach_line, options.tls),
 	CMD_OPTIONS_END
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
@@ -225,6 +226,8 @@ static int take_words(const struct words *words, struct attach_options *options,
 /* What a single option's range cannot say. */
 static int check(struct attach_options *options, struct err *err)
 {
+	enum handshake_tls mode;
+
 	if (options->block_bytes & (options->block_bytes - 1))
 		return err_set(err, X_USAGE, EINVAL,
 			       "--block-size must be 512, 1024, 2048 or 4096");
@@ -251,7 +254,7 @@ static int check(struct attach_options *options, struct err *err)
 			       "requests there can be; leave one of them out");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
-	return 0;
+	return tls_decide(&options->tls, &options->addr, &mode, err);
 }
 
 /* Without stdio: in the foreground the memory is sealed by now. */
@@ -338,6 +341,7 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	const struct attach_options *o = &line->options;
 	const struct socket_memory plain = { 0 };
 	static struct conn conn; /* large */
+	struct tls tls = { 0 };
 	struct sizing_line lines[SIZING_LINES_MAX];
 	struct host_strangers strangers;
 	struct engine_config config;
@@ -346,7 +350,11 @@ static int dry_run(const struct attach_line *line, struct err *err)
 
 	rc = conn_init(&conn, &o->addr, &plain, o->handshake_ms, err);
 	if (!rc)
+		rc = tls_open(&tls, &o->tls, &o->addr, err);
+	conn_set_tls(&conn, &tls);
+	if (!rc)
 		rc = conn_probe(&conn, err);
+	tls_close(&tls);
 	if (rc)
 		return rc;
 	config = sizing_config(o, &conn.export);

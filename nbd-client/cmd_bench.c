@@ -34,6 +34,7 @@ struct bench_line {
 	uint64_t seed;
 	uint32_t handshake_ms;
 	const char *export_name; /* NULL: that of the URI */
+	struct tls_options tls;
 	bool swap;
 	bool destroy;
 };
@@ -41,6 +42,7 @@ struct bench_line {
 struct bench {
 	const struct bench_line *line;
 	struct addr addr;
+	struct tls tls;
 	struct conn conn;
 	struct attach_options options; /* for the sums */
 	struct engine_config config;
@@ -48,6 +50,7 @@ struct bench {
 	struct pin pin;
 	struct engine *engine;
 	struct front_bench *front;
+	struct records *records; /* NULL without TLS */
 	struct stats_data stats;
 	int mail_fd;
 	int news_fd;
@@ -162,6 +165,7 @@ static const struct option_spec bench_options[] = {
 	  .scale = 1000,
 	  .help = "for each step of the handshake (default 10)" },
 	CMD_OUTPUT_OPTIONS(offsetof(struct bench_line, output)),
+	CMD_TLS_OPTIONS(struct bench_line, tls),
 	CMD_OPTIONS_END
 };
 
@@ -238,16 +242,16 @@ static int connect_server(struct bench *b, struct err *err)
 	struct socket_memory memory;
 	int ret;
 
-	if (b->addr.tls)
-		return err_set(
-			err, X_TLS, ENOTSUP,
-			"this version does not speak TLS; use nbd:// on a trusted network");
+	o->addr = b->addr;
+	o->tls = b->line->tls;
 	o->swap = b->line->swap ? SWAP_YES : SWAP_NO;
 	o->slots = b->line->depth > SLOTS_MIN ? b->line->depth : SLOTS_MIN;
 	o->slot_bytes = (uint32_t)pin_pages(b->line->block_bytes);
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&b->conn, &b->addr, &memory, b->line->handshake_ms,
 			err);
+	if (!ret)
+		ret = conn_init_tls(&b->conn, &b->tls, &o->tls, err);
 	if (!ret)
 		ret = conn_open(&b->conn, err);
 	if (!ret)
@@ -265,6 +269,7 @@ static int carve(struct bench *b, struct err *err)
 	b->config.slots_reserve = b->config.slots; /* none comes and goes */
 	bytes = pin_pages(sizeof(*b->engine)) + pin_pages(sizeof(*b->front)) +
 		pin_pages(engine_rx_bytes()) +
+		pin_pages(b->config.record_bytes) +
 		pin_pages(engine_reserve_bytes(&b->config));
 	ret = pin_init(&b->pin, bytes);
 	if (ret < 0)
@@ -276,6 +281,8 @@ static int carve(struct bench *b, struct err *err)
 	b->engine = pin_carve(&b->pin, sizeof(*b->engine));
 	b->front = pin_carve(&b->pin, sizeof(*b->front));
 	memory.rx = pin_carve(&b->pin, engine_rx_bytes());
+	if (b->config.record_bytes)
+		b->records = pin_carve(&b->pin, b->config.record_bytes);
 	memory.reserve = pin_carve(&b->pin, engine_reserve_bytes(&b->config));
 	pin_seal(&b->pin);
 	b->mail_fd = eventfd(0, EFD_CLOEXEC);
@@ -380,6 +387,7 @@ static int run_load(struct bench *b, struct err *err)
 	int ret;
 
 	b->engine->mail.front_fd = -1;
+	b->engine->mail.records = conn_start_records(&b->conn, b->records);
 	b->engine->mail.link_fd = b->conn.fd;
 	b->engine->mail.structured = b->conn.handshake.info.structured;
 	b->conn.state = CONN_UP;
@@ -409,6 +417,7 @@ static void bench_fini(struct bench *b)
 {
 	if (b->conn.addr)
 		conn_fini(&b->conn);
+	tls_close(&b->tls);
 	if (b->mail_fd >= 0)
 		close(b->mail_fd);
 	if (b->news_fd >= 0)

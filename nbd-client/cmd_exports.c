@@ -16,6 +16,7 @@ struct server_line {
 	struct output_options output;
 	const char *export_name; /* NULL: that of the URI */
 	uint32_t handshake_ms;
+	struct tls_options tls;
 };
 
 #define TIMEOUT_OPTION                                                         \
@@ -31,6 +32,7 @@ struct server_line {
 static const struct option_spec exports_options[] = {
 	CMD_OUTPUT_OPTIONS(offsetof(struct server_line, output)),
 	TIMEOUT_OPTION,
+	CMD_TLS_OPTIONS(struct server_line, tls),
 	CMD_OPTIONS_END
 };
 
@@ -40,6 +42,7 @@ static const struct option_spec info_options[] = {
 	  .offset = offsetof(struct server_line, export_name),
 	  .help = "name of the export, if it is not in the URI" },
 	TIMEOUT_OPTION,
+	CMD_TLS_OPTIONS(struct server_line, tls),
 	CMD_OPTIONS_END
 };
 
@@ -54,22 +57,31 @@ static int parse_server(const struct words *words, struct addr *ret_addr,
 
 /* Asks and hangs up; the answer is in hs. */
 static int ask(const struct addr *addr, struct handshake_params *params,
-	       uint32_t timeout_ms, struct handshake *hs, struct err *err)
+	       const struct server_line *line, struct handshake *hs,
+	       struct err *err)
 {
+	static struct link_tls link_tls; /* large */
+	const int timeout_ms = (int)line->handshake_ms;
 	struct link_addrs addrs;
+	struct tls tls;
 	int fd, rc;
 
-	params->tls = addr->tls ? HANDSHAKE_TLS_REQUIRE : HANDSHAKE_TLS_OFF;
+	rc = tls_open(&tls, &line->tls, addr, err);
+	params->tls = tls.mode;
 	params->export_name = addr->export_name;
-	rc = handshake_init(hs, params, err);
+	link_tls_init(&link_tls, &tls);
+	if (!rc)
+		rc = handshake_init(hs, params, err);
 	if (!rc)
 		rc = link_resolve(addr, &addrs, err);
 	if (!rc)
-		rc = link_connect(&addrs, (int)timeout_ms, &fd, err);
-	if (rc)
-		return rc;
-	rc = link_negotiate(fd, hs, (int)timeout_ms, err);
-	close(fd);
+		rc = link_connect(&addrs, timeout_ms, &fd, err);
+	if (!rc) {
+		rc = link_negotiate_tls(fd, hs, &link_tls, timeout_ms, err);
+		close(fd);
+	}
+	link_tls_end(&link_tls);
+	tls_close(&tls);
 	return rc;
 }
 
@@ -122,7 +134,7 @@ static int run_exports(int argc, char **argv, struct err *err)
 	output_begin(&out, stdout, &line.output);
 	table = table_new(&out, export_columns, 2);
 	params.arg = table;
-	rc = ask(&addr, &params, line.handshake_ms, &hs, err);
+	rc = ask(&addr, &params, &line, &hs, err);
 	/* Entries came, but perhaps not all of them. */
 	if (rc) {
 		table_free(table);
@@ -190,7 +202,7 @@ static int run_info(int argc, char **argv, struct err *err)
 	rc = parse_line(&cmd_info, argc, argv, &line, &addr, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
-	rc = ask(&addr, &params, line.handshake_ms, &hs, err);
+	rc = ask(&addr, &params, &line, &hs, err);
 	if (rc)
 		return rc;
 	output_begin(&out, stdout, &line.output);

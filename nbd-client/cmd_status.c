@@ -109,6 +109,38 @@ static void put_data_silent_ms(struct table *table,
 					    clock_now_ns()) / NS_PER_MS);
 }
 
+static void put_records(struct table *table, const struct stats_page *page)
+{
+	static const char *const names[] = { "none", "ours", "kernel" };
+
+	table_string(table, names[page->tls_records % 3]);
+}
+
+/* What is known only of an encrypted link. */
+static void put_tls(struct table *table, const struct stats_page *page,
+		    const char *text)
+{
+	if (page->tls_records == STATS_RECORDS_NONE)
+		table_none(table);
+	else
+		table_string(table, text);
+}
+
+static void put_tls_version(struct table *table, const struct stats_page *page)
+{
+	put_tls(table, page, page->tls_version);
+}
+
+static void put_tls_cipher(struct table *table, const struct stats_page *page)
+{
+	put_tls(table, page, page->tls_cipher);
+}
+
+static void put_tls_peer(struct table *table, const struct stats_page *page)
+{
+	put_tls(table, page, page->tls_peer);
+}
+
 static void put_memory(struct table *table, const struct stats_page *page)
 {
 	table_string(table, page->memory_tight ? "tight" : "plentiful");
@@ -167,6 +199,11 @@ static const struct field device_fields[] = {
 	FIELD_CALL(put_link, "link", "Link"),
 	FIELD(TIME, link_since, "link_since", "Link since"),
 	FIELD_CALL(put_link_error, "link_error", "Last link error"),
+	FIELD_CALL(put_records, "tls_records", "TLS records"),
+	FIELD_CALL(put_tls_version, "tls_version", "TLS version"),
+	FIELD_CALL(put_tls_cipher, "tls_cipher", "TLS cipher"),
+	FIELD_CALL(put_tls_peer, "tls_peer", "TLS peer"),
+	FIELD(TIME, tls_peer_expires, "tls_peer_expires", "TLS peer expires"),
 	FIELD(NUMBER, reconnects, "reconnects", "Reconnects"),
 	FIELD(NUMBER, connect_attempts, "connect_attempts",
 	      "Attempts since lost"),
@@ -208,6 +245,13 @@ static const struct field resource_fields[] = {
 	FIELD(NUMBER, data_minor_faults, "data_minor_faults", "Minor faults"),
 	FIELD(NUMBER, data_major_faults, "data_major_faults", "Major faults"),
 	FIELD(NUMBER, data.stray_mallocs, "stray_mallocs", "Stray allocations"),
+	FIELD(SIZE, tls_memory_bytes, "tls_memory", "TLS memory"),
+	FIELD(SIZE, tls_memory_used, "tls_memory_used", "TLS memory used"),
+	FIELD(SIZE, tls_memory_peak, "tls_memory_peak", "TLS memory peak"),
+	FIELD(NUMBER, tls_memory_denied, "tls_memory_denied",
+	      "TLS memory denied"),
+	FIELD(NUMBER, tls_memory_strays, "tls_memory_strays",
+	      "TLS memory strays"),
 	FIELD(NUMBER, data.low_episodes, "low_episodes", "Reserve opened"),
 	FIELD(NUMBER, data.wakeups, "wakeups", "Wake-ups"),
 	FIELD(NUMBER, data.parked_total, "parked", "Requests ever parked"),

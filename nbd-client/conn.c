@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The connection to the server; the control thread. */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,6 +9,8 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "nbd-client/conn.h"
+#include "nbd-client/ktls.h"
+#include "nbd-client/tls_memory.h"
 
 int conn_init(struct conn *c, const struct addr *addr,
 	      const struct socket_memory *memory, uint32_t handshake_ms,
@@ -19,6 +22,10 @@ int conn_init(struct conn *c, const struct addr *addr,
 	sockets_init(&c->sockets, memory);
 	c->handshake_ms = handshake_ms;
 	c->backoff_ms = CONN_BACKOFF_MIN_MS;
+	c->tls = NULL;
+	c->records = STATS_RECORDS_NONE;
+	c->seal = c->open = (struct tls_half){ 0 };
+	c->no_ktls = false;
 	return link_resolve(addr, &c->addrs, err);
 }
 
@@ -27,8 +34,32 @@ void conn_fini(struct conn *c)
 	if (c->fd >= 0)
 		sockets_give(&c->sockets, c->fd);
 	sockets_fini(&c->sockets);
+	tls_half_fini(&c->seal);
+	tls_half_fini(&c->open);
 	c->fd = -1;
 	c->state = CONN_DOWN;
+}
+
+void conn_set_tls(struct conn *c, struct tls *tls)
+{
+	c->tls = tls && tls->mode != HANDSHAKE_TLS_OFF ? tls : NULL;
+	link_tls_init(&c->link_tls, tls);
+}
+
+int conn_init_tls(struct conn *c, struct tls *tls,
+		  const struct tls_options *options, struct err *err)
+{
+	enum handshake_tls mode;
+	int ret = tls_decide(options, c->addr, &mode, err);
+
+	if (ret < 0 || mode == HANDSHAKE_TLS_OFF)
+		return ret;
+	ret = tls_memory_open(err);
+	if (!ret)
+		ret = tls_open(tls, options, c->addr, err);
+	if (!ret)
+		conn_set_tls(c, tls);
+	return ret;
 }
 
 /* What a device rests on must not change under it. */
@@ -50,6 +81,11 @@ static int check_same(const struct export_info *was,
 		return err_set(err, X_REFUSED, ESTALE,
 			       "the export's block sizes have changed; "
 			       "is it still the same server and export?");
+	/* With --tls=allow whoever breaks a connection could choose. */
+	if (was->tls && !is->tls)
+		return err_set(err, X_TLS, EPROTO,
+			       "the connection was encrypted before, and now the server has no TLS, "
+			       "or somebody makes it look so; detach and attach again if that was meant");
 	return 0;
 }
 
@@ -58,14 +94,15 @@ static int negotiate(struct conn *c, int fd, enum handshake_goal goal,
 {
 	struct handshake_params params = {
 		.goal = goal,
-		.tls = HANDSHAKE_TLS_OFF,
+		.tls = c->tls ? c->tls->mode : HANDSHAKE_TLS_OFF,
 		.export_name = c->addr->export_name,
 	};
 	int ret = handshake_init(&c->handshake, &params, err);
 
 	if (!ret)
-		ret = link_negotiate(fd, &c->handshake, (int)c->handshake_ms,
-				     err);
+		ret = link_negotiate_tls(fd, &c->handshake,
+					 c->tls ? &c->link_tls : NULL,
+					 (int)c->handshake_ms, err);
 	if (!ret && c->known)
 		ret = check_same(&c->export, &c->handshake.info, err);
 	return ret;
@@ -92,6 +129,49 @@ static int family_of(int fd)
 	return family;
 }
 
+/*
+ * The kernel makes the records where it can. It cannot on a UNIX socket; and a
+ * socket that is to be used again must not get its TLS, which stays for good.
+ */
+static int try_ktls(struct conn *c, int fd, const struct tls_keys *send,
+		    const struct tls_keys *receive)
+{
+	if (c->no_ktls || family_of(fd) == AF_UNIX ||
+	    sockets_is_ready(&c->sockets, fd))
+		return -EOPNOTSUPP;
+	return ktls_start(fd, send, receive);
+}
+
+/* Negotiated inside TLS: from here on there are only records. */
+static int take_keys(struct conn *c, int fd, struct err *err)
+{
+	struct tls_keys send, receive;
+	int ret = link_tls_keys(&c->link_tls, &send, &receive, err);
+
+	if (ret < 0)
+		return ret;
+	c->peer = c->link_tls.peer;
+	ret = try_ktls(c, fd, &send, &receive);
+	if (ret == 0) {
+		c->records = STATS_RECORDS_KERNEL;
+	} else if (ret == -EPROTO) {
+		c->no_ktls = true;
+		err_set(err, X_KERNEL, EPROTO,
+			"the kernel's TLS takes no keys for receiving; the next attempt does without it");
+	} else {
+		c->records = STATS_RECORDS_OURS;
+		ret = tls_half_init(&c->seal, &send, true);
+		if (!ret)
+			ret = tls_half_init(&c->open, &receive, false);
+		if (ret < 0)
+			err_set(err, X_TLS, -ret,
+				"OpenSSL's memory is used up, see status");
+	}
+	OPENSSL_cleanse(&send, sizeof(send));
+	OPENSSL_cleanse(&receive, sizeof(receive));
+	return ret;
+}
+
 /* A connection on which the goal has been reached. */
 static int reach(struct conn *c, enum handshake_goal goal, int *ret_fd,
 		 struct err *err)
@@ -104,7 +184,12 @@ static int reach(struct conn *c, enum handshake_goal goal, int *ret_fd,
 				err);
 	if (ret < 0)
 		return ret;
+	c->records = STATS_RECORDS_NONE;
 	ret = negotiate(c, fd, goal, err);
+	if (ret == 0 && goal == HANDSHAKE_GO && c->handshake.info.tls)
+		ret = take_keys(c, fd, err);
+	if (c->tls)
+		link_tls_end(&c->link_tls);
 	if (ret < 0) {
 		sockets_give(&c->sockets, fd);
 		return ret;
@@ -138,6 +223,16 @@ int conn_open(struct conn *c, struct err *err)
 	c->state = CONN_READY;
 	c->up_since_ns = clock_now_ns();
 	return 0;
+}
+
+struct records *conn_start_records(struct conn *c, struct records *r)
+{
+	CHECK(c->state == CONN_READY);
+	if (c->records != STATS_RECORDS_OURS)
+		return NULL;
+	CHECK(r);
+	records_start(r, &c->seal, &c->open);
+	return r;
 }
 
 void conn_shutdown(struct conn *c)

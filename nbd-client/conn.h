@@ -19,6 +19,8 @@
 #include "include/export.h"
 #include "nbd-client/handshake.h"
 #include "nbd-client/link_tcp.h"
+#include "nbd-client/link_tls.h"
+#include "nbd-client/records.h"
 #include "nbd-client/sockets.h"
 
 /* First and longest pause between two attempts. */
@@ -53,6 +55,14 @@ struct conn {
 	bool known; /* `export` is what the server said first */
 	struct export_info export;
 	struct handshake handshake; /* large, hence here and not on the stack */
+	struct link_tls link_tls;   /* likewise */
+	struct tls *tls;	    /* NULL: none is spoken */
+	/* Of the connection in READY, UP and LOST: */
+	enum stats_records records;
+	struct link_tls_peer peer; /* with records of either kind */
+	struct tls_half seal;	   /* STATS_RECORDS_OURS; the engine's when UP */
+	struct tls_half open;
+	bool no_ktls; /* the kernel has failed at it */
 };
 
 /* Resolves the address; memory: of its sockets. 0 or -errno. */
@@ -60,6 +70,16 @@ int conn_init(struct conn *c, const struct addr *addr,
 	      const struct socket_memory *memory, uint32_t handshake_ms,
 	      struct err *err);
 void conn_fini(struct conn *c);
+
+/* Before the first connection: with TLS as configured. NULL: without. */
+void conn_set_tls(struct conn *c, struct tls *tls);
+
+/*
+ * The same for a process that serves a device: also gets OpenSSL's memory and
+ * reads the files, if TLS is wanted. *tls is to be closed after conn_fini().
+ */
+int conn_init_tls(struct conn *c, struct tls *tls,
+		  const struct tls_options *options, struct err *err);
 
 /*
  * Asks what the export is, on a connection of its own that ends politely, and
@@ -74,6 +94,12 @@ int conn_probe(struct conn *c, struct err *err);
  * next attempt is scheduled.
  */
 int conn_open(struct conn *c, struct err *err);
+
+/*
+ * READY: readies the record layer for this connection. Returns r, or NULL if
+ * the connection does not need one of ours; r may then be NULL, too.
+ */
+struct records *conn_start_records(struct conn *c, struct records *r);
 
 /* READY or UP to LOST: the engine's operations on the socket end. */
 void conn_shutdown(struct conn *c);

@@ -13,6 +13,7 @@
 #include "common/err.h"
 #include "include/bounds.h"
 #include "include/front.h"
+#include "nbd-client/tls.h"
 
 /* How serious the user is about the promise. */
 enum swap_mode {
@@ -23,6 +24,7 @@ enum swap_mode {
 
 struct attach_options {
 	struct addr addr;
+	struct tls_options tls;
 	enum front_kind front;
 	int32_t index; /* 3: /dev/nbd3; -1: the first free */
 	enum swap_mode swap;

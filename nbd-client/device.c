@@ -66,12 +66,11 @@ static int probe_up(struct device *d, struct err *err)
 	struct socket_memory memory;
 	int ret;
 
-	if (o->addr.tls)
-		return err_set(err, X_TLS, ENOTSUP,
-			       "this version does not speak TLS; use nbd:// on a trusted network");
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
+	if (!ret)
+		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
 	if (!ret)
 		ret = conn_probe(&d->conn, err); /* opened once protected */
 	if (ret < 0)
@@ -86,6 +85,7 @@ static int probe_up(struct device *d, struct err *err)
 static void probe_down(struct device *d)
 {
 	conn_fini(&d->conn);
+	tls_close(&d->tls);
 }
 
 /* ---- which device ---- */
@@ -293,7 +293,13 @@ static void reserve_down(struct device *d)
 
 static int connect_up(struct device *d, struct err *err)
 {
-	return conn_open(&d->conn, err);
+	int ret = conn_open(&d->conn, err);
+
+	if (ret == 0 && d->conn.tls && !d->conn.handshake.info.tls)
+		log_say(LOG_LEVEL_WARNING,
+			"%s: not encrypted: the server says that it has no TLS, and --tls=allow lets that pass",
+			d->path);
+	return ret;
 }
 
 /* ---- strangers' packets ---- */
@@ -337,6 +343,8 @@ static int carve_up(struct device *d, struct err *err)
 	d->engine = pin_carve(&d->pin, sizeof(*d->engine));
 	d->front = d->kind->make_front(pin_carve(&d->pin, DEVICE_FRONT_BYTES));
 	memory.rx = pin_carve(&d->pin, engine_rx_bytes());
+	if (d->config.record_bytes)
+		d->records = pin_carve(&d->pin, d->config.record_bytes);
 	memory.reserve = pin_carve(&d->pin, engine_reserve_bytes(&d->config));
 	ret = base_init(&d->base, d->config.slots - d->config.slots_reserve,
 			d->config.slot_bytes);

@@ -42,6 +42,7 @@ struct device {
 	uint32_t block_bytes; /* logical block size */
 	int lock_fd;          /* attaches take turns choosing a device */
 
+	struct tls tls;
 	struct conn conn;
 	struct genl genl;
 	struct ctl_socket ctl;
@@ -54,6 +55,7 @@ struct device {
 	struct engine_config config;
 	struct engine *engine;
 	struct front *front;
+	struct records *records; /* NULL without TLS */
 	int kernel_end; /* of the socketpair, until the kernel has its own */
 	int our_end;
 	struct {

@@ -16,6 +16,7 @@
 #include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
+#include "nbd-client/tls_memory.h"
 
 #define OPEN_TIMEOUT_S 10
 #define CLOSE_TIMEOUT_MS 5000u
@@ -120,8 +121,38 @@ static void show_link(struct device *d, enum stats_link link)
 	d->page->link_since = (uint64_t)time(NULL);
 }
 
+/* What status says of the encryption. */
+static void show_tls(struct device *d)
+{
+	struct stats_page *p = d->page;
+	const struct link_tls_peer *peer = &d->conn.peer;
+
+	p->tls_records = d->conn.records;
+	if (d->conn.records == STATS_RECORDS_NONE)
+		return;
+	memcpy(p->tls_version, peer->version, sizeof(p->tls_version));
+	memcpy(p->tls_cipher, peer->cipher, sizeof(p->tls_cipher));
+	memcpy(p->tls_peer, peer->subject, sizeof(p->tls_peer));
+	p->tls_peer_expires = (uint64_t)peer->expires;
+}
+
+static void show_tls_memory(struct device *d)
+{
+	const struct arena *a = tls_memory_arena();
+
+	if (!a)
+		return;
+	d->page->tls_memory_bytes = a->bytes;
+	d->page->tls_memory_used = a->used_bytes;
+	d->page->tls_memory_peak = a->peak_bytes;
+	d->page->tls_memory_denied = a->denied;
+	d->page->tls_memory_strays = a->strays;
+}
+
 void device_link_up(struct device *d)
 {
+	d->engine->mail.records = conn_start_records(&d->conn, d->records);
+	show_tls(d);
 	d->engine->mail.link_fd = d->conn.fd;
 	d->engine->mail.structured = d->conn.handshake.info.structured;
 	d->conn.state = CONN_UP;
@@ -145,6 +176,9 @@ static void link_lost(struct device *d)
 	const char *reason = atomic_load(&d->engine->news.link_reason);
 	int error = atomic_load(&d->engine->news.link_error);
 
+	if (!reason && d->conn.records == STATS_RECORDS_KERNEL &&
+	    (error == EIO || error == EBADMSG || error == EINVAL))
+		reason = "a TLS record that is no data, or was damaged or forged";
 	if (!reason)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
@@ -346,6 +380,7 @@ void device_tick(struct device *d)
 		d->page->data_minor_faults = minor - d->minor_faults_at_seal;
 		d->page->data_major_faults = major - d->major_faults_at_seal;
 	}
+	show_tls_memory(d);
 	if (d->page->data.stray_mallocs != d->strays_told) {
 		d->strays_told = d->page->data.stray_mallocs;
 		log_say(LOG_LEVEL_ERR,

@@ -23,6 +23,7 @@
 #include "include/export.h"
 #include "include/front.h"
 #include "include/request.h"
+#include "nbd-client/records.h"
 #include "nbd-client/rx.h"
 #include "nbd-client/stream.h"
 #include "nbd-client/throttle.h"
@@ -63,6 +64,7 @@ struct engine_config {
 	uint32_t slot_bytes;
 	struct throttle_window open;
 	struct throttle_window guaranteed; /* when memory is low */
+	uint32_t record_bytes; /* of the record layer, beside us; 0: no TLS */
 	const struct export_info *export; /* constant while attached */
 };
 
@@ -93,6 +95,7 @@ struct engine {
 	struct stream link_stream;
 	struct tx link_tx;
 	struct rx link_rx;
+	struct records *records; /* of the link; NULL: bytes are as they come */
 	bool long_reply; /* is likely to come next; as it was, when idle */
 	bool failing; /* MAIL_FAIL: parked requests fail, until the link is up */
 	bool closing; /* MAIL_CLOSE */
@@ -114,6 +117,7 @@ struct engine {
 		int front_fd; /* valid before MAIL_FRONT_UP is posted */
 		int link_fd;  /* valid before MAIL_LINK_UP is posted */
 		bool structured; /* of that link */
+		struct records *records; /* started for that link; or NULL */
 	} mail;
 	struct {
 		_Atomic uint32_t bits; /* enum engine_news */

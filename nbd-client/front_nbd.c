@@ -181,7 +181,7 @@ static void front_open(struct front *front)
 	stream_init(&f->stream, &front_stream_ops, &e->ring, &e->rx_critical,
 		    RING_FRONT, &e->stats->front_receives,
 		    &e->stats->rx_exhausted);
-	tx_open(&f->tx);
+	tx_open(&f->tx, NULL);
 	stream_open(&f->stream);
 }
 

@@ -19,42 +19,12 @@
 #include <unistd.h>
 
 #include "common/check.h"
-#include "common/clock.h"
 #include "common/text.h"
+#include "nbd-client/link_io.h"
+#include "nbd-client/link_tls.h"
 
 /* More than any reply but a list's needs at once. */
 #define RECEIVE_BYTES 4096
-
-/* ---- Deadlines ---- */
-
-static uint64_t deadline_in(int timeout_ms)
-{
-	return clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
-}
-
-/* Rounded up, so that a wait never ends before its deadline. */
-static int left_ms(uint64_t deadline_ns)
-{
-	uint64_t now_ns = clock_now_ns();
-
-	if (now_ns >= deadline_ns)
-		return 0;
-	return (int)((deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
-}
-
-/* 0 when one of `events` or an error is there, -ETIMEDOUT, or -errno. */
-static int wait_for(int fd, short events, uint64_t deadline_ns)
-{
-	struct pollfd p = { .fd = fd, .events = events };
-	int r;
-
-	do
-		r = poll(&p, 1, left_ms(deadline_ns));
-	while (r < 0 && errno == EINTR);
-	if (r < 0)
-		return -errno;
-	return r == 0 ? -ETIMEDOUT : 0;
-}
 
 /* ---- Resolving ---- */
 
@@ -206,7 +176,7 @@ static int wait_connected(int fd, uint64_t deadline_ns)
 {
 	socklen_t bytes = sizeof(int);
 	int error = 0;
-	int r = wait_for(fd, POLLOUT, deadline_ns);
+	int r = link_wait(fd, POLLOUT, deadline_ns);
 
 	if (r < 0)
 		return r;
@@ -230,7 +200,7 @@ static int connect_retrying(int fd, const struct link_addr *to,
 			return wait_connected(fd, deadline_ns);
 		if (errno != EAGAIN || to->sa.ss_family != AF_UNIX)
 			return -errno;
-		if (left_ms(deadline_ns) == 0)
+		if (link_left_ms(deadline_ns) == 0)
 			return -ETIMEDOUT;
 		poll(NULL, 0, 20);
 	}
@@ -275,14 +245,14 @@ int link_connect_from(const struct link_addrs *addrs,
 		      const struct link_sockets *sockets, int timeout_ms,
 		      int *ret_fd, struct err *err)
 {
-	uint64_t deadline_ns = deadline_in(timeout_ms);
+	uint64_t deadline_ns = link_deadline(timeout_ms);
 	int r = -EHOSTUNREACH;
 
 	CHECK(addrs->count <= LINK_ADDRS_MAX);
 	if (sockets == NULL)
 		sockets = &made_when_needed;
 	for (unsigned int i = 0; i < addrs->count; i++) {
-		int share_ms = left_ms(deadline_ns) / (int)(addrs->count - i);
+		int share_ms = link_left_ms(deadline_ns) / (int)(addrs->count - i);
 		int fd = sockets->take(sockets->arg,
 				       addrs->addr[i].sa.ss_family);
 
@@ -290,7 +260,7 @@ int link_connect_from(const struct link_addrs *addrs,
 			r = fd;
 			continue;
 		}
-		r = connect_one(fd, &addrs->addr[i], deadline_in(share_ms));
+		r = connect_one(fd, &addrs->addr[i], link_deadline(share_ms));
 		if (r == 0) {
 			*ret_fd = fd;
 			return 0;
@@ -309,12 +279,6 @@ int link_connect(const struct link_addrs *addrs, int timeout_ms, int *ret_fd,
 
 /* ---- Negotiating ---- */
 
-/* A peer that resets says no more than one that closes. */
-static bool is_gone(int error)
-{
-	return error == ECONNRESET || error == EPIPE || error == ECONNABORTED;
-}
-
 /* One send or receive.  0, -EAGAIN when it has to wait, or another -errno. */
 static int negotiate_io(int fd, struct handshake *hs)
 {
@@ -329,7 +293,7 @@ static int negotiate_io(int fd, struct handshake *hs)
 		n = recv(fd, in, sizeof(in), MSG_DONTWAIT);
 	if (n < 0 && errno == EINTR)
 		return 0;
-	if (n < 0 && !is_gone(errno))
+	if (n < 0 && !link_is_gone(errno))
 		return -errno;
 	if (bytes > 0 && n > 0)
 		handshake_sent(hs, (size_t)n);
@@ -340,6 +304,73 @@ static int negotiate_io(int fd, struct handshake *hs)
 	return 0;
 }
 
+/* The same inside TLS, which waits by itself. */
+static int negotiate_tls(struct link_tls *tls, struct handshake *hs,
+			 uint64_t deadline_ns)
+{
+	uint8_t in[RECEIVE_BYTES];
+	size_t bytes;
+	const uint8_t *out = handshake_output(hs, &bytes);
+	ssize_t n;
+
+	if (bytes > 0)
+		n = link_tls_send(tls, out, bytes, deadline_ns);
+	else
+		n = link_tls_recv(tls, in, sizeof(in), deadline_ns);
+	/* Whoever hangs up may have said why before. */
+	if (n == -EPIPE) {
+		n = link_tls_recv(tls, in, sizeof(in), deadline_ns);
+		if (n > 0)
+			n = 0;
+	}
+	if (n < 0 && n != -EPIPE)
+		return (int)n;
+	if (bytes > 0 && n > 0)
+		handshake_sent(hs, (size_t)n);
+	else if (bytes == 0 && n > 0)
+		handshake_feed(hs, in, (size_t)n);
+	else
+		handshake_closed(hs);
+	return 0;
+}
+
+/* The step that can wait no longer than its deadline. */
+static int negotiate_step(int fd, struct handshake *hs, struct link_tls *tls,
+			  uint64_t deadline_ns, struct err *err)
+{
+	size_t bytes;
+	int r;
+
+	if (handshake_status(hs) == HANDSHAKE_WANTS_TLS) {
+		if (tls == NULL)
+			return err_set(err, X_TLS, EPROTONOSUPPORT,
+				       "TLS is not available on this kind of connection");
+		r = link_tls_start(tls, fd, deadline_ns, err);
+		if (r == 0)
+			handshake_tls_started(hs);
+		return r;
+	}
+	if (tls != NULL && tls->up) {
+		r = negotiate_tls(tls, hs, deadline_ns);
+		if (r == -EPROTO && err != NULL)
+			*err = tls->err;
+		if (r == -EPROTO)
+			return r;
+	} else {
+		r = negotiate_io(fd, hs);
+		if (r == -EAGAIN) {
+			handshake_output(hs, &bytes);
+			r = link_wait(fd, bytes > 0 ? POLLOUT : POLLIN,
+				      deadline_ns);
+		}
+	}
+	if (r < 0 && r != -ETIMEDOUT)
+		return err_set(err, X_FAILURE, -r,
+			       "cannot negotiate with the server: %s",
+			       strerror(-r));
+	return r;
+}
+
 static int step_limit_ms(const struct handshake *hs, int timeout_ms)
 {
 	if (handshake_leaving(hs) && timeout_ms > LINK_LEAVE_TIMEOUT_MS)
@@ -347,59 +378,65 @@ static int step_limit_ms(const struct handshake *hs, int timeout_ms)
 	return timeout_ms;
 }
 
-/* What has come beyond the end is an error too, as is having been closed. */
-static void check_silence(int fd, struct handshake *hs)
+/*
+ * What has come beyond the end is an error too, as is having been closed. Inside
+ * TLS only what has been decrypted can be seen; the rest is left to whoever
+ * takes over.
+ */
+static void check_silence(int fd, struct handshake *hs, struct link_tls *tls)
 {
-	uint8_t byte;
+	uint8_t byte = 0;
 	ssize_t n;
 
 	if (hs->params.goal != HANDSHAKE_GO)
 		return;
+	if (tls != NULL && tls->up) {
+		if (link_tls_pending(tls))
+			handshake_feed(hs, &byte, sizeof(byte));
+		return;
+	}
 	n = recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
 	if (n > 0)
 		handshake_feed(hs, &byte, sizeof(byte));
-	else if (n == 0 || is_gone(errno))
+	else if (n == 0 || link_is_gone(errno))
 		handshake_closed(hs);
 }
 
-int link_negotiate(int fd, struct handshake *hs, int timeout_ms,
-		   struct err *err)
+int link_negotiate_tls(int fd, struct handshake *hs, struct link_tls *tls,
+		       int timeout_ms, struct err *err)
 {
 	unsigned int step = handshake_step(hs);
-	uint64_t deadline_ns = deadline_in(timeout_ms);
+	uint64_t deadline_ns = link_deadline(timeout_ms);
 
 	while (!handshake_ended(hs)) {
-		size_t bytes;
 		int r;
 
-		if (handshake_status(hs) == HANDSHAKE_WANTS_TLS)
-			return err_set(err, X_TLS, EPROTONOSUPPORT,
-				       "TLS is not available on this kind of connection");
 		if (handshake_step(hs) != step) {
 			step = handshake_step(hs);
-			deadline_ns = deadline_in(step_limit_ms(hs, timeout_ms));
+			deadline_ns =
+				link_deadline(step_limit_ms(hs, timeout_ms));
 		}
 		/* Also for a peer that always has one more byte for us. */
-		if (left_ms(deadline_ns) == 0) {
+		if (link_left_ms(deadline_ns) == 0) {
 			handshake_timed_out(hs, (unsigned int)timeout_ms);
 			continue;
 		}
-		r = negotiate_io(fd, hs);
-		if (r == -EAGAIN) {
-			handshake_output(hs, &bytes);
-			r = wait_for(fd, bytes > 0 ? POLLOUT : POLLIN,
-				     deadline_ns);
-		}
+		r = negotiate_step(fd, hs, tls, deadline_ns, err);
 		if (r < 0 && r != -ETIMEDOUT)
-			return err_explain(err, connect_hints, -r,
-					   "cannot negotiate with the server");
+			return r;
 	}
 	if (handshake_status(hs) == HANDSHAKE_DONE)
-		check_silence(fd, hs);
+		check_silence(fd, hs, tls);
 	if (handshake_status(hs) == HANDSHAKE_DONE)
 		return 0;
 	CHECK(hs->err.exit_code != EXIT_OK && hs->err.error > 0);
 	if (err != NULL)
 		*err = hs->err;
 	return -hs->err.error;
+}
+
+int link_negotiate(int fd, struct handshake *hs, int timeout_ms,
+		   struct err *err)
+{
+	return link_negotiate_tls(fd, hs, NULL, timeout_ms, err);
 }

@@ -16,6 +16,7 @@
 #include "common/addr.h"
 #include "common/err.h"
 #include "nbd-client/handshake.h"
+#include "nbd-client/link_tls.h"
 
 #define LINK_ADDRS_MAX 8
 #define LINK_TIMEOUT_MS_DEFAULT 10000
@@ -75,10 +76,16 @@ int link_connect_from(const struct link_addrs *addrs,
  * Runs a negotiation to its end over a connected socket; timeout_ms is for each
  * step of it.  Returns 0 when hs is HANDSHAKE_DONE and the server has sent
  * nothing beyond; otherwise what hs->err says.  The socket stays the caller's
- * in either case.  A negotiation that wants TLS fails here: link_tls drives
- * those.
+ * in either case.  A negotiation that wants TLS fails here.
  */
 int link_negotiate(int fd, struct handshake *hs, int timeout_ms,
 		   struct err *err);
+
+/*
+ * The same; if the negotiation wants TLS, it goes on inside tls, initialised,
+ * whose keys are for the caller to take and to end.  NULL: as above.
+ */
+int link_negotiate_tls(int fd, struct handshake *hs, struct link_tls *tls,
+		       int timeout_ms, struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include "common/pin.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
+#include "nbd-client/tls_memory.h"
 
 /*
  * Swap: what may lie in the kernel comes out of its reserve, so it is small. The
@@ -106,12 +107,24 @@ static void size_windows(struct engine_config *c, bool swap)
 	c->open.rx_bytes = larger(all, c->guaranteed.rx_bytes);
 }
 
+/* A record layer of ours, unless no TLS is wanted. */
+static uint32_t record_bytes(const struct attach_options *o)
+{
+	enum handshake_tls mode;
+
+	if (tls_decide(&o->tls, &o->addr, &mode, NULL) < 0 ||
+	    mode == HANDSHAKE_TLS_OFF)
+		return 0;
+	return sizeof(struct records);
+}
+
 struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x)
 {
 	struct engine_config c = {
 		.slots = o->slots,
 		.slot_bytes = o->slot_bytes,
+		.record_bytes = record_bytes(o),
 		.export = x,
 	};
 
@@ -137,7 +150,7 @@ size_t sizing_pinned_bytes(const struct engine_config *c)
 {
 	return pin_pages(sizeof(struct engine)) +
 	       pin_pages(DEVICE_FRONT_BYTES) +
-	       pin_pages(engine_rx_bytes()) +
+	       pin_pages(engine_rx_bytes()) + pin_pages(c->record_bytes) +
 	       pin_pages(engine_reserve_bytes(c));
 }
 
@@ -151,7 +164,8 @@ uint64_t sizing_request_bytes(const struct engine_config *c)
 
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
-	return sizing_request_bytes(c) + PROGRAM_BYTES;
+	return sizing_request_bytes(c) + PROGRAM_BYTES +
+	       (c->record_bytes ? TLS_MEMORY_BYTES : 0);
 }
 
 static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
@@ -188,6 +202,9 @@ size_t sizing_pinned_lines(const struct engine_config *c,
 		 "engine: requests, queues, log");
 	add_line(ret_lines, &n, pin_pages(DEVICE_FRONT_BYTES),
 		 "front end");
+	if (c->record_bytes)
+		add_line(ret_lines, &n, pin_pages(c->record_bytes),
+			 "TLS: records to and from the server");
 	return n;
 }
 
@@ -196,6 +213,9 @@ size_t sizing_process_lines(const struct engine_config *c,
 {
 	size_t n = sizing_pinned_lines(c, ret_lines);
 
+	if (c->record_bytes)
+		add_line(ret_lines, &n, TLS_MEMORY_BYTES,
+			 "TLS: certificates, keys, handshakes (measured)");
 	add_line(ret_lines, &n, PROGRAM_BYTES,
 		 "program, libraries, heap, stacks (measured)");
 	return n;

@@ -90,6 +90,14 @@ int sockets_disconnect(int fd)
 	return connect(fd, &none, sizeof(none)) < 0 ? -errno : 0;
 }
 
+bool sockets_is_ready(const struct sockets *s, int fd)
+{
+	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
+		if (s->ready[i] == fd)
+			return true;
+	return false;
+}
+
 static int take(void *arg, int family)
 {
 	struct sockets *s = arg;

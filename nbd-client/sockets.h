@@ -50,6 +50,9 @@ int sockets_prepare(struct sockets *s, int family, int *ret_reserved,
 /* AF_UNSPEC: back to the state of a socket that was never connected. */
 int sockets_disconnect(int fd);
 
+/* Whether it is one of the ready ones, to be used again and again. */
+bool sockets_is_ready(const struct sockets *s, int fd);
+
 /* For link_connect_from(). */
 struct link_sockets sockets_source(struct sockets *s);
 

@@ -26,7 +26,8 @@ static void add_part(struct tx *tx, const uint8_t *part, size_t bytes,
 	};
 }
 
-static void start(struct tx *tx)
+/* The queue as it lies. */
+static void add_items(struct tx *tx)
 {
 	size_t skip = tx->first_sent;
 	struct list *node;
@@ -39,6 +40,31 @@ static void start(struct tx *tx)
 			break;
 		add_part(tx, item->header, item->header_bytes, &skip);
 		add_part(tx, item->payload, item->payload_bytes, &skip);
+	}
+}
+
+/* The queue as a sealed copy; or what is left of the last one. */
+static int add_sealed(struct tx *tx)
+{
+	if (records_empty(tx->records)) {
+		add_items(tx);
+		if (records_fill(tx->records, tx->iovecs,
+				 tx->message.msg_iovlen) < 0)
+			return -EPROTO;
+	}
+	tx->iovecs[0] = records_out(tx->records);
+	tx->message.msg_iovlen = 1;
+	return 0;
+}
+
+static void start(struct tx *tx)
+{
+	if (!tx->records) {
+		add_items(tx);
+	} else if (add_sealed(tx) < 0) {
+		tx_close(tx);
+		tx->on_error(tx, -EPROTO);
+		return;
 	}
 	ring_send(tx->ring, &tx->op, tx->file, &tx->message);
 	++*tx->sends;
@@ -57,7 +83,11 @@ static void on_sendmsg(struct ring_op *op, int res, uint32_t flags)
 		tx->on_error(tx, res);
 		return;
 	}
-	sent = tx->first_sent + (size_t)res;
+	sent = tx->records ? records_sent(tx->records, (size_t)res) :
+			     (size_t)res;
+	if (!sent)
+		return; /* of a sealed copy there is more to send */
+	sent += tx->first_sent;
 	while (!list_empty(&tx->queue)) {
 		struct tx_item *item = list_entry(list_first(&tx->queue),
 						  struct tx_item, node);
@@ -87,10 +117,11 @@ void tx_init(struct tx *tx, struct ring *ring, enum ring_file file,
 	list_init(&tx->queue);
 }
 
-void tx_open(struct tx *tx)
+void tx_open(struct tx *tx, struct records *records)
 {
 	CHECK(!tx->open && !tx_busy(tx));
 	tx->open = true;
+	tx->records = records;
 	tx->first_sent = 0;
 }
 

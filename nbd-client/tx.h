@@ -2,7 +2,9 @@
 /*
  * The sending side of a byte stream. Messages queue as struct tx_item and leave
  * in order, many to one sendmsg, headers and payloads from where they lie. One
- * sendmsg is in the kernel at a time; a short one goes on where it stopped.
+ * sendmsg is in the kernel at a time; a short one goes on where it stopped. With
+ * records of ours between, what leaves is a sealed copy, and an item is sent
+ * when all of the copy that holds its end is.
  *
  * Data thread.
  */
@@ -17,6 +19,7 @@
 #include "common/ring.h"
 #include "include/bounds.h"
 #include "include/request.h"
+#include "nbd-client/records.h"
 
 struct tx {
 	struct ring *ring;
@@ -25,6 +28,7 @@ struct tx {
 	struct list queue; /* of tx_item; the first ones are in the kernel */
 	size_t first_sent; /* bytes of the first item that have left */
 	bool open;
+	struct records *records; /* NULL: sent as it is */
 	struct msghdr message;
 	struct iovec iovecs[TX_IOVECS];
 	/* All of the item has left; it is the caller's again. */
@@ -38,7 +42,8 @@ void tx_init(struct tx *tx, struct ring *ring, enum ring_file file,
 	     void (*on_sent)(struct tx *, struct tx_item *),
 	     void (*on_error)(struct tx *, int), uint64_t *sends);
 
-void tx_open(struct tx *tx);
+/* records: started for this connection; or NULL. */
+void tx_open(struct tx *tx, struct records *records);
 
 /* Nothing more is started; what is in the kernel ends: until then tx_busy(). */
 void tx_close(struct tx *tx);

@@ -33,6 +33,7 @@ static void carve(struct kernel_end *k)
 	assert_int_equal(pin_init(&k->pin, pin_pages(sizeof(*k->engine)) +
 					   pin_pages(sizeof(*k->front)) +
 					   pin_pages(engine_rx_bytes()) +
+					   pin_pages(sizeof(*k->records)) +
 					   pin_pages(engine_reserve_bytes(
 						   &k->config))),
 			 0);
@@ -40,6 +41,7 @@ static void carve(struct kernel_end *k)
 	k->engine = pin_carve(&k->pin, sizeof(*k->engine));
 	k->front = pin_carve(&k->pin, sizeof(*k->front));
 	memory.rx = pin_carve(&k->pin, engine_rx_bytes());
+	k->records = pin_carve(&k->pin, sizeof(*k->records));
 	memory.reserve = pin_carve(&k->pin, engine_reserve_bytes(&k->config));
 	memory.base = k->base.memory;
 	pin_seal(&k->pin);
@@ -52,35 +54,22 @@ static void carve(struct kernel_end *k)
 
 static void give_link(struct kernel_end *k)
 {
+	k->engine->mail.records = conn_start_records(&k->conn, k->records);
 	k->engine->mail.link_fd = k->conn.fd;
 	k->engine->mail.structured = k->conn.handshake.info.structured;
 	k->conn.state = CONN_UP;
 	engine_post(k->engine, MAIL_LINK_UP);
 }
 
-int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
-		    uint32_t slot_bytes, struct err *err)
-{
-	const struct socket_memory memory = { 0 };
-	const struct engine_config config = {
-		.slots = slots,
-		.slots_reserve = 1,
-		.slot_bytes = slot_bytes,
-		.open = { 1ull << 30, 1ull << 30 },
-		.guaranteed = { slot_bytes + THROTTLE_HEAD_BYTES,
-				slot_bytes + THROTTLE_HEAD_BYTES },
-	};
-
-	return kernel_end_open_sized(k, uri, &config, &memory, err);
-}
-
-int kernel_end_open_sized(struct kernel_end *k, const char *uri,
-			  const struct engine_config *config,
-			  const struct socket_memory *memory, struct err *err)
+static int open_all(struct kernel_end *k, const char *uri,
+		    const struct tls_options *tls,
+		    const struct engine_config *config,
+		    const struct socket_memory *memory, struct err *err)
 {
 	memset(k, 0, sizeof(*k));
 	if (addr_parse(&k->addr, uri, err) < 0 ||
 	    conn_init(&k->conn, &k->addr, memory, 5000, err) < 0 ||
+	    (tls && conn_init_tls(&k->conn, &k->tls, tls, err) < 0) ||
 	    conn_open(&k->conn, err) < 0)
 		return -1;
 	k->config = *config;
@@ -94,6 +83,36 @@ int kernel_end_open_sized(struct kernel_end *k, const char *uri,
 	give_link(k);
 	assert_int_equal(pthread_create(&k->thread, NULL, thread_main, k), 0);
 	return 0;
+}
+
+int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
+		    uint32_t slot_bytes, struct err *err)
+{
+	return kernel_end_open_tls(k, uri, NULL, slots, slot_bytes, err);
+}
+
+int kernel_end_open_tls(struct kernel_end *k, const char *uri,
+			const struct tls_options *tls, uint32_t slots,
+			uint32_t slot_bytes, struct err *err)
+{
+	const struct socket_memory memory = { 0 };
+	const struct engine_config config = {
+		.slots = slots,
+		.slots_reserve = 1,
+		.slot_bytes = slot_bytes,
+		.open = { 1ull << 30, 1ull << 30 },
+		.guaranteed = { slot_bytes + THROTTLE_HEAD_BYTES,
+				slot_bytes + THROTTLE_HEAD_BYTES },
+	};
+
+	return open_all(k, uri, tls, &config, &memory, err);
+}
+
+int kernel_end_open_sized(struct kernel_end *k, const char *uri,
+			  const struct engine_config *config,
+			  const struct socket_memory *memory, struct err *err)
+{
+	return open_all(k, uri, NULL, config, memory, err);
 }
 
 void kernel_end_news(struct kernel_end *k, int timeout_ms)
@@ -134,6 +153,7 @@ bool kernel_end_close(struct kernel_end *k)
 	engine_post(k->engine, MAIL_STOP);
 	pthread_join(k->thread, NULL);
 	conn_fini(&k->conn);
+	tls_close(&k->tls);
 	close(k->pair[0]);
 	close(k->pair[1]);
 	close(k->mail_fd);

@@ -23,11 +23,13 @@
 struct kernel_end {
 	struct conn conn;
 	struct addr addr;
+	struct tls tls;
 	struct engine_config config;
 	struct pin pin;
 	struct base base;
 	struct engine *engine;
 	struct front_nbd *front;
+	struct records *records;
 	struct stats_data stats;
 	pthread_t thread;
 	int pair[2]; /* ours as the kernel; the front's */
@@ -45,6 +47,10 @@ int kernel_end_open(struct kernel_end *k, const char *uri, uint32_t slots,
 int kernel_end_open_sized(struct kernel_end *k, const char *uri,
 			  const struct engine_config *config,
 			  const struct socket_memory *memory, struct err *err);
+/* The same; tls: as on the command line, or NULL. */
+int kernel_end_open_tls(struct kernel_end *k, const char *uri,
+			const struct tls_options *tls, uint32_t slots,
+			uint32_t slot_bytes, struct err *err);
 
 /* Disconnects as the kernel does; true if the engine drained and said DISC. */
 bool kernel_end_close(struct kernel_end *k);

@@ -176,8 +176,9 @@ bool real_server_start(struct real_server *s,
 	snprintf(s->socket, sizeof(s->socket), "%s/sock", s->dir);
 	snprintf(s->config, sizeof(s->config), "%s/config", s->dir);
 	snprintf(s->pid_file, sizeof(s->pid_file), "%s/pid", s->dir);
-	snprintf(s->uri, sizeof(s->uri), "nbd+unix:///%s?socket=%s",
-		 kind->export_name, s->socket);
+	snprintf(s->uri, sizeof(s->uri), "%s:///%s?socket=%s",
+		 kind->scheme ? kind->scheme : "nbd+unix", kind->export_name,
+		 s->socket);
 	fd = open(s->disk, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, (off_t)disk_bytes), 0);

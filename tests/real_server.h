@@ -26,6 +26,7 @@ struct real_server_kind {
 	/* Fills in argv; the last one is NULL. */
 	void (*command)(struct real_server *s, const char *argv[16]);
 	const char *export_name;
+	const char *scheme; /* NULL: "nbd+unix" */
 	bool forks; /* goes to the background by itself */
 };
 
@@ -33,6 +34,15 @@ extern const struct real_server_kind real_server_nbdkit;
 extern const struct real_server_kind real_server_nbdkit_simple;
 extern const struct real_server_kind real_server_qemu_nbd;
 extern const struct real_server_kind real_server_nbd_server;
+
+/* With test_certs(); none of them talks to clients without TLS. */
+extern const struct real_server_kind real_server_nbdkit_x509;
+extern const struct real_server_kind real_server_nbdkit_psk;
+extern const struct real_server_kind real_server_qemu_nbd_x509;
+extern const struct real_server_kind real_server_qemu_nbd_psk;
+extern const struct real_server_kind real_server_qemu_nbd_tls12;
+extern const struct real_server_kind real_server_qemu_nbd_tls12_chacha;
+extern const struct real_server_kind real_server_nbd_server_x509;
 
 /* False if the program is not installed; fails the test if it does not start. */
 bool real_server_start(struct real_server *s,

@@ -16,8 +16,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "nbd-client/tls_memory.h"
 #include "tests/kernel_end.h"
 #include "tests/real_server.h"
+#include "tests/test_certs.h"
 
 #define DISK_BYTES (4u * MIB)
 #define SLOT_BYTES (64u * KIB)
@@ -72,6 +74,7 @@ static void reconnect(void)
 		return;
 	if (conn_open(&r.k.conn, &r.err) < 0)
 		return;
+	r.k.engine->mail.records = conn_start_records(&r.k.conn, r.k.records);
 	r.k.engine->mail.link_fd = r.k.conn.fd;
 	r.k.engine->mail.structured = r.k.conn.handshake.info.structured;
 	r.k.conn.state = CONN_UP;
@@ -228,12 +231,17 @@ static void check_whole_disk(void)
 
 static void open_run(const struct real_server_kind *kind)
 {
+	struct tls_options tls = { .hostname = "localhost" };
+
 	memset(&r, 0, sizeof(r));
 	srandom(1);
 	if (!real_server_start(&r.server, kind, DISK_BYTES))
 		skip();
 	r.serving = true;
-	if (kernel_end_open(&r.k, r.server.uri, SLOTS, SLOT_BYTES, &r.err) < 0)
+	if (kind->scheme) /* an encrypted one */
+		tls.ca = test_certs("ca-cert.pem");
+	if (kernel_end_open_tls(&r.k, r.server.uri, tls.ca ? &tls : NULL,
+				SLOTS, SLOT_BYTES, &r.err) < 0)
 		fail_msg("%s", r.err.text);
 }
 
@@ -296,6 +304,14 @@ static void killed_amid_io_simple_replies(void **state)
 {
 	(void)state;
 	killed_again_and_again(&real_server_nbdkit_simple, 4);
+}
+
+static void killed_amid_io_in_tls(void **state)
+{
+	(void)state;
+	killed_again_and_again(&real_server_nbdkit_x509, 8);
+	assert_int_equal(tls_memory_arena()->denied, 0);
+	assert_int_equal(tls_memory_arena()->strays, 0);
 }
 
 static void idle_link_is_lost(void **state)
@@ -367,6 +383,7 @@ int main(void)
 		cmocka_unit_test_teardown(killed_amid_io, tear_down),
 		cmocka_unit_test_teardown(killed_amid_io_simple_replies,
 					  tear_down),
+		cmocka_unit_test_teardown(killed_amid_io_in_tls, tear_down),
 		cmocka_unit_test_teardown(idle_link_is_lost, tear_down),
 		cmocka_unit_test_teardown(given_up_and_back, tear_down),
 	};

@@ -14,8 +14,10 @@
 #include <cmocka.h>
 
 #include "common/guard.h"
+#include "nbd-client/tls_memory.h"
 #include "tests/kernel_end.h"
 #include "tests/real_server.h"
+#include "tests/test_certs.h"
 
 #define DISK_BYTES (8u * MIB)
 #define SLOT_BYTES (64u * KIB)
@@ -139,7 +141,8 @@ static void check_whole_disk(struct run *r)
 	}
 }
 
-static void serve_random(const struct real_server_kind *kind)
+static void serve_random_tls(const struct real_server_kind *kind,
+			     const struct tls_options *tls)
 {
 	struct real_server server;
 	struct run *r = calloc(1, sizeof(*r));
@@ -152,8 +155,14 @@ static void serve_random(const struct real_server_kind *kind)
 	srandom(1);
 	r->copy = calloc(1, DISK_BYTES);
 	r->scratch = malloc(SLOT_BYTES);
-	if (kernel_end_open(&r->k, server.uri, DEPTH - 4, SLOT_BYTES, &err) < 0)
+	if (kernel_end_open_tls(&r->k, server.uri, tls, DEPTH - 4, SLOT_BYTES,
+				&err) < 0)
 		fail_msg("%s", err.text);
+	if (tls)
+		print_message("%s, %s, %s\n", r->k.conn.peer.version,
+			      r->k.conn.peer.cipher, r->k.conn.peer.subject);
+	assert_int_equal(r->k.conn.records,
+			 tls ? STATS_RECORDS_OURS : STATS_RECORDS_NONE);
 	assert_int_equal(r->k.conn.export.size_bytes, DISK_BYTES);
 	while (r->done < REQUESTS) {
 		for (uint32_t i = 0; i < DEPTH; i++)
@@ -175,6 +184,58 @@ static void serve_random(const struct real_server_kind *kind)
 	free(r->scratch);
 	free(r);
 }
+
+static void serve_random(const struct real_server_kind *kind)
+{
+	serve_random_tls(kind, NULL);
+}
+
+/* What OpenSSL took lies in its arena, and a data thread took nothing. */
+static void check_memory(void)
+{
+	const struct arena *a = tls_memory_arena();
+
+	assert_non_null(a);
+	print_message("OpenSSL's memory: %zu KiB used, %zu KiB peak\n",
+		      a->used_bytes / 1024, a->peak_bytes / 1024);
+	assert_int_equal(a->denied, 0);
+	assert_int_equal(a->strays, 0);
+	assert_true(a->peak_bytes < a->bytes / 2);
+}
+
+static void serve_x509(const struct real_server_kind *kind)
+{
+	struct tls_options tls = { .hostname = "localhost" };
+
+	tls.ca = test_certs("ca-cert.pem");
+	tls.cert = test_certs("client-cert.pem"); /* qemu-nbd wants it */
+	tls.key = test_certs("client-key.pem");
+	serve_random_tls(kind, &tls);
+	check_memory();
+}
+
+static void serve_psk(const struct real_server_kind *kind)
+{
+	struct tls_options tls = { .user = "alice" };
+
+	tls.psk_file = test_certs("psk/keys.psk");
+	serve_random_tls(kind, &tls);
+	check_memory();
+}
+
+#define TLS_TEST(name, serve)                                                  \
+	static void test_##name(void **state)                                  \
+	{                                                                      \
+		(void)state;                                                   \
+		serve(&real_server_##name);                                    \
+	}
+TLS_TEST(nbdkit_x509, serve_x509)
+TLS_TEST(nbdkit_psk, serve_psk)
+TLS_TEST(qemu_nbd_x509, serve_x509)
+TLS_TEST(qemu_nbd_psk, serve_psk)
+TLS_TEST(qemu_nbd_tls12, serve_x509)
+TLS_TEST(qemu_nbd_tls12_chacha, serve_x509)
+TLS_TEST(nbd_server_x509, serve_x509)
 
 static void test_nbdkit(void **state)
 {
@@ -207,6 +268,13 @@ int main(void)
 		cmocka_unit_test(test_nbdkit_simple),
 		cmocka_unit_test(test_qemu_nbd),
 		cmocka_unit_test(test_nbd_server),
+		cmocka_unit_test(test_nbdkit_x509),
+		cmocka_unit_test(test_nbdkit_psk),
+		cmocka_unit_test(test_qemu_nbd_x509),
+		cmocka_unit_test(test_qemu_nbd_psk),
+		cmocka_unit_test(test_qemu_nbd_tls12),
+		cmocka_unit_test(test_qemu_nbd_tls12_chacha),
+		cmocka_unit_test(test_nbd_server_x509),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,7 +48,7 @@ static int set_up(void **state)
 	ring_init(&ring);
 	ring_set_file(&ring, RING_LINK, 100);
 	tx_init(&tx, &ring, RING_LINK, on_sent, on_error, &sends);
-	tx_open(&tx);
+	tx_open(&tx, NULL);
 	for (uint32_t i = 0; i < ITEMS; i++) {
 		list_init(&items[i].node);
 		items[i].header_bytes = 1 + i % 32;
@@ -193,7 +193,7 @@ static void error_keeps_the_queue(void **state)
 	ring_set_file(&ring, RING_LINK, 101);
 	fake_ring.files[RING_LINK].send_max = 0;
 	sent_count = 0;
-	tx_open(&tx);
+	tx_open(&tx, NULL);
 	push(0, 5);
 	round_trip();
 	expect_sent(5);

@@ -3,9 +3,10 @@
  * nbd-script-server: an NBD server that serves memory and misbehaves as told.
  *
  * Owns the listening socket, the memory, and a good server's behaviour; each
- * connection is a child process.  The tables of the other two files bend it.
+ * connection is a child process.  The tables of the other files bend it.
  *
  *	nbd-script-server [-s BYTES] [-e EXPORT] [-c COUNT] [-p PORT | -u PATH]
+ *			  [-C CERTIFICATE -K KEY [-A AUTHORITY]]
  *			  [BEHAVIOUR[=NUMBER]]…
  *
  * Prints "port N" or "socket PATH" when clients can connect.  With -c only the
@@ -50,6 +51,10 @@ void conn_send(struct conn *c, const void *src, size_t bytes)
 {
 	const uint8_t *s = src;
 
+	if (c->ssl != NULL && bytes > 0) {
+		tls_send(c, src, bytes);
+		return;
+	}
 	while (bytes > 0) {
 		ssize_t n = send(c->fd, s, bytes, MSG_NOSIGNAL);
 
@@ -66,6 +71,10 @@ void conn_receive(struct conn *c, void *dst, size_t bytes)
 {
 	uint8_t *d = dst;
 
+	if (c->ssl != NULL && bytes > 0) {
+		tls_receive(c, dst, bytes);
+		return;
+	}
 	while (bytes > 0) {
 		ssize_t n = recv(c->fd, d, bytes, 0);
 
@@ -409,9 +418,9 @@ static void serve(struct conn *c)
 static const struct behaviour *behaviour_find(const char *name, size_t bytes)
 {
 	const struct behaviour *tables[] = { handshake_behaviours,
-					     reply_behaviours };
+					     reply_behaviours, tls_behaviours };
 
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < 3; i++)
 		for (const struct behaviour *b = tables[i]; b->name; b++)
 			if (strlen(b->name) == bytes &&
 			    memcmp(b->name, name, bytes) == 0)
@@ -425,7 +434,7 @@ static void usage(void)
 					     reply_behaviours };
 
 	fprintf(stderr,
-		"usage: nbd-script-server [-s BYTES] [-e EXPORT] [-c COUNT] [-p PORT | -u PATH] [BEHAVIOUR[=NUMBER]]...\n");
+		"usage: nbd-script-server [-s BYTES] [-e EXPORT] [-c COUNT] [-p PORT | -u PATH] [-C CERT -K KEY [-A CA]] [BEHAVIOUR[=NUMBER]]...\n");
 	for (size_t i = 0; i < 2; i++)
 		for (const struct behaviour *b = tables[i]; b->name; b++)
 			fprintf(stderr, "  %-22s %s\n", b->name, b->help);
@@ -529,7 +538,7 @@ int main(int argc, char **argv)
 	uint16_t port = 0;
 	int option;
 
-	while ((option = getopt(argc, argv, "s:e:c:p:u:")) != -1) {
+	while ((option = getopt(argc, argv, "s:e:c:p:u:C:K:A:")) != -1) {
 		switch (option) {
 		case 's':
 			c.disk_bytes = strtoull(optarg, NULL, 0);
@@ -545,6 +554,15 @@ int main(int argc, char **argv)
 			break;
 		case 'u':
 			path = optarg;
+			break;
+		case 'C':
+			c.tls_cert = optarg;
+			break;
+		case 'K':
+			c.tls_key = optarg;
+			break;
+		case 'A':
+			c.tls_ca = optarg;
 			break;
 		default:
 			usage();

@@ -25,6 +25,10 @@ struct chosen {
 
 struct conn {
 	int fd;
+	struct ssl_st *ssl;		/* NULL: plain text */
+	const char *tls_cert;		/* files; also what may sign clients' */
+	const char *tls_key;
+	const char *tls_ca;
 	const struct chosen *chosen;	/* the one whose hook runs */
 	uint64_t number;		/* of that one */
 
@@ -63,6 +67,11 @@ struct behaviour {
 
 extern const struct behaviour handshake_behaviours[];
 extern const struct behaviour reply_behaviours[];
+extern const struct behaviour tls_behaviours[];
+
+/* As send(2) and recv(2), but all or the end of the process; c->ssl is set. */
+void tls_send(struct conn *c, const void *src, size_t bytes);
+void tls_receive(struct conn *c, void *dst, size_t bytes);
 
 /* Bytes in and out; the process ends when the peer is gone. */
 void conn_send(struct conn *c, const void *src, size_t bytes);

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Keys to the kernel. Control thread. */
+#include <errno.h>
+#include <linux/tls.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/crypto.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/bytes.h"
+#include "nbd-client/ktls.h"
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+
+union info {
+	struct tls_crypto_info head;
+	struct tls12_crypto_info_aes_gcm_128 gcm128;
+	struct tls12_crypto_info_aes_gcm_256 gcm256;
+	struct tls12_crypto_info_chacha20_poly1305 chacha;
+};
+
+/*
+ * Of GCM's nonce the kernel wants the salt and the rest apart; in TLS 1.2 the
+ * rest is its counter of records, which goes into each record.
+ */
+#define FILL_GCM(to, k, type)                                                  \
+	do {                                                                   \
+		(to).info.cipher_type = (type);                                \
+		memcpy((to).key, (k)->key, sizeof((to).key));                  \
+		memcpy((to).salt, (k)->iv, sizeof((to).salt));                 \
+		if ((k)->tls13)                                                \
+			memcpy((to).iv, (k)->iv + sizeof((to).salt),           \
+			       sizeof((to).iv));                               \
+		else                                                           \
+			put_be64((to).iv, (k)->sequence);                      \
+		put_be64((to).rec_seq, (k)->sequence);                         \
+	} while (0)
+
+/* How many bytes of it the kernel is to be given. */
+static socklen_t fill(union info *i, const struct tls_keys *k)
+{
+	memset(i, 0, sizeof(*i));
+	i->head.version = k->tls13 ? TLS_1_3_VERSION : TLS_1_2_VERSION;
+	switch (k->cipher) {
+	case TLS_AES_128_GCM:
+		FILL_GCM(i->gcm128, k, TLS_CIPHER_AES_GCM_128);
+		return sizeof(i->gcm128);
+	case TLS_AES_256_GCM:
+		FILL_GCM(i->gcm256, k, TLS_CIPHER_AES_GCM_256);
+		return sizeof(i->gcm256);
+	default:
+		i->head.cipher_type = TLS_CIPHER_CHACHA20_POLY1305;
+		memcpy(i->chacha.key, k->key, sizeof(i->chacha.key));
+		memcpy(i->chacha.iv, k->iv, sizeof(i->chacha.iv));
+		put_be64(i->chacha.rec_seq, k->sequence);
+		return sizeof(i->chacha);
+	}
+}
+
+static int set(int fd, int direction, const struct tls_keys *k)
+{
+	union info info;
+	socklen_t bytes = fill(&info, k);
+	int r = setsockopt(fd, SOL_TLS, direction, &info, bytes) < 0 ? -errno :
+								       0;
+
+	OPENSSL_cleanse(&info, sizeof(info));
+	return r;
+}
+
+int ktls_start(int fd, const struct tls_keys *send,
+	       const struct tls_keys *receive)
+{
+	int r;
+
+	if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) < 0)
+		return -errno;
+	r = set(fd, TLS_TX, send);
+	if (r < 0)
+		return r == -EPROTO ? -EINVAL : r;
+	return set(fd, TLS_RX, receive) < 0 ? -EPROTO : 0;
+}
