@@ -17,6 +17,7 @@
 #include "nbd-client/ctl_socket.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 
 static const struct table_column columns[] = {
@@ -99,6 +100,8 @@ static int recover(struct recovery *r, struct err *err)
 	rc = host_reserve_recover(&tell, err);
 	unreadable = stats_each(on_page, r);
 	host_cgroup_recover(&tell);
+	/* Whoever never shed may lack what that needs. */
+	(void)shed_drop_stale();
 	if (fd >= 0)
 		close(fd);
 	if (!rc && unreadable)

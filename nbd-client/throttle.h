@@ -68,7 +68,8 @@ void throttle_init(struct throttle *t, const struct throttle_window *open,
 		   struct group groups[GROUPS]);
 
 /*
- * Charges the request and says true, or charges nothing and says false; never false when nothing else is admitted.
+ * Charges the request and says true, or charges nothing and says false; never
+ * false when nothing else is admitted.
  */
 bool throttle_admit(struct throttle *t, struct request *r);
 

@@ -483,36 +483,6 @@ static void window_holds_requests_back(void **state)
 	rig_close();
 }
 
-/* A page that somebody waits for does not wait behind a queue of writes. */
-static void reads_pass_a_write_without_room(void **state)
-{
-	const uint32_t n = 40000;
-	uint64_t writes[3], flush, read;
-
-	(void)state;
-	rig_windows(2 * (HEAD_BYTES + n) + HEAD_BYTES, 1u << 30);
-	rig_link_up();
-	rig_submit(NBD_CMD_WRITE, 0, n, 0);
-	rig_submit(NBD_CMD_WRITE, n, n, 1);
-	rig_submit(NBD_CMD_WRITE, 2 * n, n, 2);
-	rig_submit(NBD_CMD_FLUSH, 0, 0, 3);
-	rig_submit(NBD_CMD_READ, 0, 512, 4);
-	rig_settle();
-	writes[0] = rig_expect(NBD_CMD_WRITE, 0, n);
-	writes[1] = rig_expect(NBD_CMD_WRITE, n, n);
-	read = rig_expect(NBD_CMD_READ, 0, 512);
-	rig_expect_nothing();
-	rig_answer_read(read, 0, 512);
-	rig_answer_simple(writes[0], 0);
-	writes[2] = rig_expect(NBD_CMD_WRITE, 2 * n, n);
-	flush = rig_expect(NBD_CMD_FLUSH, 0, 0);
-	rig_answer_simple(writes[1], 0);
-	rig_answer_simple(writes[2], 0);
-	rig_answer_simple(flush, 0);
-	RIG_EXPECT_DONE({ 4, 0 }, { 0, 0 }, { 1, 0 }, { 2, 0 }, { 3, 0 });
-	rig_close();
-}
-
 /* The smallest window there may be admits the largest requests, one by one. */
 static void one_is_always_admitted(void **state)
 {
@@ -703,7 +673,6 @@ int main(void)
 		TEST(receive_is_armed_again),
 		TEST(slots_run_out),
 		TEST(window_holds_requests_back),
-		TEST(reads_pass_a_write_without_room),
 		TEST(one_is_always_admitted),
 		TEST(zeroes_go_in_pieces),
 		TEST(piece_borders),
