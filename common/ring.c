@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/check.h"
 #include "common/ring.h"
+#include "include/bounds.h"
 
 int ring_init(struct ring *ring)
 {
@@ -176,10 +178,58 @@ static void on_warm(struct ring_op *op, int res, uint32_t flags)
 	(void)flags;
 }
 
+static int wait_warm(struct ring *ring)
+{
+	int ret = 0;
+
+	while (ring->pending_count && !ret)
+		ret = ring_wait(ring, 1000);
+	return ret;
+}
+
+/*
+ * What the kernel makes for an operation on a socket it keeps for the next one:
+ * the message's vector, and what waits until the socket is ready (io_uring/net.c,
+ * io_netmsg_recycle; io_uring/poll.c, io_req_alloc_apoll). So operations with
+ * vectors as long as ours get, all of them waiting at once. Linux 6.1 keeps no
+ * vectors.
+ */
+static int warm_messages(struct ring *ring)
+{
+	struct ring_op ops[RING_FILES];
+	struct iovec iovecs[TX_IOVECS];
+	struct msghdr message = { .msg_iov = iovecs, .msg_iovlen = TX_IOVECS };
+	uint8_t byte;
+	int pair[2], ret;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	for (size_t i = 0; i < TX_IOVECS; i++)
+		iovecs[i] = (struct iovec){ .iov_base = &byte, .iov_len = 1 };
+	ret = ring_set_file(ring, RING_LINK, pair[0]);
+	for (size_t i = 0; i < RING_FILES && !ret; i++) {
+		struct io_uring_sqe *sqe;
+
+		ops[i] = (struct ring_op){ .on_done = on_warm };
+		sqe = take_sqe(ring, &ops[i]);
+		io_uring_prep_recvmsg(sqe, RING_LINK, &message, 0);
+		finish_sqe(sqe, &ops[i]);
+	}
+	if (!ret)
+		ret = ring_wait(ring, 0); /* submits; none can end yet */
+	shutdown(pair[1], SHUT_RDWR);
+	if (!ret)
+		ret = wait_warm(ring);
+	ring_set_file(ring, RING_LINK, -1);
+	close(pair[0]);
+	close(pair[1]);
+	return ret;
+}
+
 int ring_warm_up(struct ring *ring)
 {
 	struct ring_op ops[RING_ENTRIES / 2];
-	int ret = 0;
+	int ret;
 
 	/*
 	 * A whole batch of requests at once fills the request cache. One in the
@@ -197,9 +247,8 @@ int ring_warm_up(struct ring *ring)
 			sqe->flags |= IOSQE_ASYNC;
 		io_uring_sqe_set_data(sqe, &ops[i]);
 	}
-	while (ring->pending_count && !ret)
-		ret = ring_wait(ring, 1000);
-	return ret;
+	ret = wait_warm(ring);
+	return ret ? ret : warm_messages(ring);
 }
 
 size_t rxring_bytes(uint32_t count, uint32_t buffer_bytes)
