@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/ring.h"
 #include "include/bounds.h"
 
@@ -156,6 +157,7 @@ int ring_wait(struct ring *ring, uint32_t timeout_ms)
 	if (ret < 0 && ret != -ETIME && ret != -EINTR && ret != -EAGAIN &&
 	    ret != -EBUSY)
 		return ret;
+	ring->woke_ns = clock_now_ns();
 	io_uring_for_each_cqe(&ring->uring, head, cqe) {
 		struct ring_op *op = io_uring_cqe_get_data(cqe);
 		int res = cqe->res;

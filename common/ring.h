@@ -38,6 +38,7 @@ struct ring_op {
 struct ring {
 	struct io_uring uring;
 	uint32_t pending_count; /* operations in the kernel */
+	uint64_t woke_ns;       /* the time, as of the last ring_wait() */
 };
 
 /* Provided buffers; group number, size and count are fixed. */
@@ -99,8 +100,8 @@ void ring_command(struct ring *ring, struct ring_op *op, int fd,
 void ring_watch(struct ring *ring, struct ring_op *op, int uring_fd);
 
 /*
- * Submits, waits until an operation has ended or timeout_ms has passed, and
- * calls on_done for all that have. 0 or -errno; a time-out is 0.
+ * Submits, waits until an operation has ended or timeout_ms has passed, notes
+ * the time, and calls on_done for all that have. 0 or -errno; a time-out is 0.
  */
 int ring_wait(struct ring *ring, uint32_t timeout_ms);
 

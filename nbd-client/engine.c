@@ -7,7 +7,6 @@
 #include <inttypes.h>
 
 #include "common/check.h"
-#include "common/clock.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/engine_link.h"
 
@@ -39,7 +38,7 @@ static enum stats_op stats_op(const struct request *r)
 static void count(struct engine *e, const struct request *r)
 {
 	enum stats_op op = stats_op(r);
-	uint64_t latency_ns = clock_now_ns() - r->born_ns;
+	uint64_t latency_ns = e->ring.woke_ns - r->born_ns;
 
 	e->stats->requests[op]++;
 	e->stats->latency[op][stats_bucket(latency_ns)]++;
@@ -70,7 +69,7 @@ static struct request *begin(struct engine *e, uint32_t index)
 	r->error = 0;
 	r->piece_start = 0;
 	r->replied = false;
-	r->born_ns = clock_now_ns();
+	r->born_ns = e->ring.woke_ns;
 	return r;
 }
 

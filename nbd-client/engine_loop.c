@@ -287,7 +287,7 @@ int engine_round(struct engine *e, uint32_t timeout_ms)
 	ret = ring_wait(&e->ring, timeout_ms);
 	if (ret < 0)
 		return ret;
-	e->stats->heartbeat_ns = clock_now_ns();
+	e->stats->heartbeat_ns = e->ring.woke_ns;
 	e->stats->wakeups++;
 	read_mail(e);
 	memory_step(e);

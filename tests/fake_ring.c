@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "common/clock.h"
 #include "tests/fake_ring.h"
 
 #define OPS_MAX 192u
@@ -517,6 +518,7 @@ int ring_wait(struct ring *ring, uint32_t timeout_ms)
 		fake_ring.on_wait(fake_ring.on_wait_arg);
 	if (fake_ring.wait_error)
 		return fake_ring.wait_error;
+	ring->woke_ns = clock_now_ns();
 	count = line_up(line);
 	for (uint32_t i = 0; i < count; i++)
 		if (line[i]->kind && line[i]->sequence <= newest)

@@ -186,6 +186,8 @@ static void submit_on_wait(void *arg)
 		return;
 	fake_clock_advance_us(*idle_us);
 	*idle_us = 0;
+	/* As ring_wait() does before it tells of what has ended. */
+	rig.e->ring.woke_ns = fake_clock_ns;
 	rig_submit(NBD_CMD_READ, 0, 512, 1);
 }
 
