@@ -103,6 +103,24 @@ void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
 	finish_sqe(sqe, op);
 }
 
+void ring_send_now(struct ring *ring, struct ring_op *op, enum ring_file file,
+		   const struct msghdr *message, size_t bytes)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	CHECK(ring->now_count < RING_NOW_MAX);
+	/*
+	 * MSG_DONTWAIT: it is over once it is submitted. MSG_WAITALL: less than
+	 * all of it counts as a failure, and only of those there is word.
+	 */
+	io_uring_prep_sendmsg(sqe, (int)file, message,
+			      MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+	finish_sqe(sqe, op);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	op->now_bytes = bytes;
+	ring->now[ring->now_count++] = op;
+}
+
 void ring_read(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       void *to, size_t bytes)
 {
@@ -142,6 +160,28 @@ void ring_watch(struct ring *ring, struct ring_op *op, int uring_fd)
 	io_uring_sqe_set_data(sqe, op);
 }
 
+static void end(struct ring *ring, struct ring_op *op, int res, uint32_t flags)
+{
+	CHECK(op->pending);
+	op->pending = false;
+	ring->pending_count--;
+	for (uint32_t i = 0; i < ring->now_count; i++)
+		if (ring->now[i] == op)
+			ring->now[i] = NULL;
+	op->on_done(op, res, flags);
+}
+
+/* Of the first `count` sends there is no word: all of them has left. */
+static void end_now(struct ring *ring, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (ring->now[i])
+			end(ring, ring->now[i], (int)ring->now[i]->now_bytes, 0);
+	ring->now_count -= count;
+	memmove(ring->now, ring->now + count,
+		ring->now_count * sizeof(ring->now[0]));
+}
+
 int ring_wait(struct ring *ring, uint32_t timeout_ms)
 {
 	struct __kernel_timespec limit = {
@@ -149,7 +189,7 @@ int ring_wait(struct ring *ring, uint32_t timeout_ms)
 		.tv_nsec = (long long)(timeout_ms % 1000) * 1000000,
 	};
 	struct io_uring_cqe *cqe;
-	uint32_t head;
+	uint32_t head, now_count;
 	int ret;
 
 	ret = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &limit,
@@ -158,6 +198,8 @@ int ring_wait(struct ring *ring, uint32_t timeout_ms)
 	    ret != -EBUSY)
 		return ret;
 	ring->woke_ns = clock_now_ns();
+	/* What the kernel has not taken (no memory for it) comes next time. */
+	now_count = io_uring_sq_ready(&ring->uring) ? 0 : ring->now_count;
 	io_uring_for_each_cqe(&ring->uring, head, cqe) {
 		struct ring_op *op = io_uring_cqe_get_data(cqe);
 		int res = cqe->res;
@@ -165,11 +207,9 @@ int ring_wait(struct ring *ring, uint32_t timeout_ms)
 
 		/* Before the call: it may start the same operation anew. */
 		io_uring_cq_advance(&ring->uring, 1);
-		CHECK(op->pending);
-		op->pending = false;
-		ring->pending_count--;
-		op->on_done(op, res, flags);
+		end(ring, op, res, flags);
 	}
+	end_now(ring, now_count);
 	return 0;
 }
 

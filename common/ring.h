@@ -28,16 +28,20 @@ enum ring_file {
 };
 
 #define RING_ENTRIES 64u
+#define RING_NOW_MAX (2u * RING_FILES)
 
 struct ring_op {
 	/* res as in the CQE; flags too. May start new operations. */
 	void (*on_done)(struct ring_op *op, int res, uint32_t flags);
 	bool pending;
+	size_t now_bytes; /* of ring_send_now() */
 };
 
 struct ring {
 	struct io_uring uring;
 	uint32_t pending_count; /* operations in the kernel */
+	struct ring_op *now[RING_NOW_MAX]; /* of ring_send_now(); or NULL */
+	uint32_t now_count;
 	uint64_t woke_ns;       /* the time, as of the last ring_wait() */
 };
 
@@ -77,6 +81,13 @@ void ring_receive_provided(struct ring *ring, struct ring_op *op,
 			   size_t bytes_max);
 void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       const struct msghdr *message);
+/*
+ * Sends what the socket's buffer has room for, and never waits for more: ends
+ * with all of `bytes`, with less, or with -EAGAIN. Its end alone does not end
+ * ring_wait(), unless it is not all: there is nothing to do about it.
+ */
+void ring_send_now(struct ring *ring, struct ring_op *op, enum ring_file file,
+		   const struct msghdr *message, size_t bytes);
 void ring_read(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       void *to, size_t bytes);
 void ring_write(struct ring *ring, struct ring_op *op, enum ring_file file,

@@ -284,6 +284,9 @@ int engine_round(struct engine *e, uint32_t timeout_ms)
 	if (!e->mail_op.pending)
 		ring_read(&e->ring, &e->mail_op, RING_MAIL, &e->mail_word,
 			  sizeof(e->mail_word));
+	/* Whoever waits for a slot waits for sends of whose end there is no word. */
+	if ((e->stalled || e->closing) && e->ring.now_count)
+		timeout_ms = 0;
 	ret = ring_wait(&e->ring, timeout_ms);
 	if (ret < 0)
 		return ret;

@@ -26,8 +26,8 @@ static void add_part(struct tx *tx, const uint8_t *part, size_t bytes,
 	};
 }
 
-/* The queue as it lies. */
-static void add_items(struct tx *tx)
+/* The queue as it lies; whether that is all of it. */
+static bool add_items(struct tx *tx)
 {
 	size_t skip = tx->first_sent;
 	struct list *node;
@@ -41,13 +41,14 @@ static void add_items(struct tx *tx)
 		add_part(tx, item->header, item->header_bytes, &skip);
 		add_part(tx, item->payload, item->payload_bytes, &skip);
 	}
+	return node == &tx->queue;
 }
 
 /* The queue as a sealed copy; or what is left of the last one. */
 static int add_sealed(struct tx *tx)
 {
 	if (records_empty(tx->records)) {
-		add_items(tx);
+		(void)add_items(tx);
 		if (records_fill(tx->records, tx->iovecs,
 				 tx->message.msg_iovlen) < 0)
 			return -EPROTO;
@@ -59,14 +60,24 @@ static int add_sealed(struct tx *tx)
 
 static void start(struct tx *tx)
 {
+	bool all = false;
+
 	if (!tx->records) {
-		add_items(tx);
+		all = add_items(tx);
 	} else if (add_sealed(tx) < 0) {
 		tx_close(tx);
 		tx->on_error(tx, -EPROTO);
 		return;
 	}
-	ring_send(tx->ring, &tx->op, tx->file, &tx->message);
+	tx->started = 0;
+	for (size_t i = 0; i < tx->message.msg_iovlen; i++)
+		tx->started += tx->iovecs[i].iov_len;
+	/* Without word of its end only if nothing waits for that. */
+	if (tx->full || !all)
+		ring_send(tx->ring, &tx->op, tx->file, &tx->message);
+	else
+		ring_send_now(tx->ring, &tx->op, tx->file, &tx->message,
+			      tx->started);
 	++*tx->sends;
 }
 
@@ -76,6 +87,7 @@ static void on_sendmsg(struct ring_op *op, int res, uint32_t flags)
 	size_t sent;
 
 	(void)flags;
+	tx->full = !tx->full && res != (int)tx->started;
 	if (!tx->open || res == -EAGAIN || res == -EINTR)
 		return; /* tx_step() tries again if open */
 	if (res < 0) {
@@ -123,6 +135,7 @@ void tx_open(struct tx *tx, struct records *records)
 	tx->open = true;
 	tx->records = records;
 	tx->first_sent = 0;
+	tx->full = false;
 }
 
 void tx_close(struct tx *tx)

@@ -2,9 +2,9 @@
 /*
  * The sending side of a byte stream. Messages queue as struct tx_item and leave
  * in order, many to one sendmsg, headers and payloads from where they lie. One
- * sendmsg is in the kernel at a time; a short one goes on where it stopped. With
- * records of ours between, what leaves is a sealed copy, and an item is sent
- * when all of the copy that holds its end is.
+ * sendmsg is in the kernel at a time; a short one goes on where it stopped, with
+ * one that waits for room. With records of ours between, what leaves is a sealed
+ * copy, and an item is sent when all of the copy that holds its end is.
  *
  * Data thread.
  */
@@ -27,6 +27,8 @@ struct tx {
 	struct ring_op op;
 	struct list queue; /* of tx_item; the first ones are in the kernel */
 	size_t first_sent; /* bytes of the first item that have left */
+	size_t started;    /* bytes of the sendmsg in the kernel */
+	bool full;         /* the socket's buffer was: the next one waits */
 	bool open;
 	struct records *records; /* NULL: sent as it is */
 	struct msghdr message;

@@ -273,6 +273,19 @@ void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
 				       .file = file, .message = message });
 }
 
+void ring_send_now(struct ring *ring, struct ring_op *op, enum ring_file file,
+		   const struct msghdr *message, size_t bytes)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < message->msg_iovlen; i++)
+		sum += message->msg_iov[i].iov_len;
+	assert_int_equal(sum, bytes);
+	submit(ring, (struct fake_op){ .kind = KIND_SEND, .op = op,
+				       .file = file, .message = message,
+				       .flags = MSG_DONTWAIT });
+}
+
 void ring_read(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       void *to, size_t bytes)
 {
@@ -412,9 +425,13 @@ static void end_send(struct fake_op *at)
 	int error = f->send_error;
 	size_t n = 0, left;
 
-	if (f->send_held)
+	if (f->send_held && !(at->flags & MSG_DONTWAIT))
 		return;
 	f->sends++;
+	if (f->send_held) {
+		end(at, -EAGAIN, 0);
+		return;
+	}
 	if (!f->ended)
 		f->send_error = 0;
 	if (error) {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "common/clock.h"
 #include "common/list.h"
 #include "common/ring.h"
 
@@ -369,6 +370,53 @@ static void gathered_send(void **state)
 	assert_string_equal(got, "one two three");
 }
 
+/*
+ * Sends that do not wait: the one that leaves whole wakes nobody, and has ended
+ * all the same; what finds too little room wakes at once.
+ */
+static void send_now(void **state)
+{
+	static uint8_t much[1u << 20];
+	struct iovec iov = { .iov_base = much, .iov_len = 10 };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct op op = new_op(), other = new_op(), receive = new_op();
+	uint64_t start_ns;
+
+	(void)state;
+	assert_int_equal(ring_set_file(&ring, RING_FRONT, pair[0]), 0);
+	ring_send_now(&ring, &op.op, RING_LINK, &message, 10);
+	ring_send_now(&ring, &other.op, RING_FRONT, &message, 10);
+	start_ns = clock_now_ns();
+	assert_int_equal(ring_wait(&ring, 100), 0);
+	assert_true(clock_now_ns() - start_ns >= 100 * NS_PER_MS);
+	assert_int_equal(op.ends + other.ends, 2);
+	assert_int_equal(op.res + other.res, 20);
+	/* Something else happens. */
+	ring_receive_provided(&ring, &receive.op, RING_LINK, &rx,
+			      BUFFER_BYTES);
+	op = new_op();
+	ring_send_now(&ring, &op.op, RING_LINK, &message, 10);
+	assert_int_equal(write(pair[1], "x", 1), 1);
+	assert_int_equal(ring_wait(&ring, LONG_MS), 0);
+	assert_int_equal(receive.ends + op.ends, 2);
+	assert_int_equal(receive.res, 1);
+	/* Some of it, then nothing; neither waits. */
+	iov.iov_len = sizeof(much);
+	start_ns = clock_now_ns();
+	op = new_op();
+	ring_send_now(&ring, &op.op, RING_LINK, &message, sizeof(much));
+	assert_true(end_of(&op) > 0 && op.res < (int)sizeof(much));
+	op = new_op();
+	ring_send_now(&ring, &op.op, RING_LINK, &message, sizeof(much));
+	assert_int_equal(end_of(&op), -EAGAIN);
+	shutdown(pair[0], SHUT_RDWR);
+	op = new_op();
+	ring_send_now(&ring, &op.op, RING_LINK, &message, sizeof(much));
+	assert_int_equal(end_of(&op), -EPIPE);
+	assert_true(clock_now_ns() - start_ns < LONG_MS * NS_PER_MS / 2);
+	assert_int_equal(op.ends, 1);
+}
+
 /* A send that finds some room ends short, or takes its time; all arrives. */
 static void long_send(void **state)
 {
@@ -503,6 +551,7 @@ int main(void)
 		TEST(end_of_file),
 		TEST(shutdown_ends_what_is_pending),
 		TEST(gathered_send),
+		TEST(send_now),
 		TEST(long_send),
 		TEST(file_is_let_go),
 		TEST(more_than_the_queue_holds),

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "common/clock.h"
 #include "common/guard.h"
 #include "nbd-client/tls_memory.h"
 #include "tests/kernel_end.h"
@@ -190,6 +191,36 @@ static void serve_random(const struct real_server_kind *kind)
 	serve_random_tls(kind, NULL);
 }
 
+/*
+ * More requests than slots: the next ones are taken as soon as answers have
+ * left, not at the next heartbeat, which would be a wait for each slot.
+ */
+static void serve_with_few_slots(const struct real_server_kind *kind)
+{
+	const uint32_t requests = 256, bytes = 512;
+	struct kernel_end k = { 0 };
+	struct real_server server;
+	uint8_t got[512];
+	uint64_t cookie, start_ns;
+	struct err err = { 0 };
+
+	if (!real_server_start(&server, kind, DISK_BYTES))
+		skip();
+	if (kernel_end_open(&k, server.uri, SLOTS_MIN, SLOT_BYTES, &err) < 0)
+		fail_msg("%s", err.text);
+	start_ns = clock_now_ns();
+	for (uint32_t i = 0; i < requests; i++)
+		kernel_end_send(&k, NBD_CMD_READ, 0, i, i * bytes, bytes, NULL);
+	for (uint32_t i = 0; i < requests; i++) {
+		assert_int_equal(kernel_end_reply(&k, &cookie), 0);
+		kernel_end_payload(&k, got, bytes);
+	}
+	assert_true(clock_now_ns() - start_ns <
+		    requests / SLOTS_MIN / 4 * HEARTBEAT_MS * NS_PER_MS);
+	assert_true(kernel_end_close(&k));
+	real_server_stop(&server);
+}
+
 /* What OpenSSL took lies in its arena, and a data thread took nothing. */
 static void check_memory(void)
 {
@@ -237,6 +268,12 @@ TLS_TEST(qemu_nbd_tls12, serve_x509)
 TLS_TEST(qemu_nbd_tls12_chacha, serve_x509)
 TLS_TEST(nbd_server_x509, serve_x509)
 
+static void few_slots(void **state)
+{
+	(void)state;
+	serve_with_few_slots(&real_server_nbdkit);
+}
+
 static void test_nbdkit(void **state)
 {
 	(void)state;
@@ -265,6 +302,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nbdkit),
+		cmocka_unit_test(few_slots),
 		cmocka_unit_test(test_nbdkit_simple),
 		cmocka_unit_test(test_qemu_nbd),
 		cmocka_unit_test(test_nbd_server),
