@@ -161,11 +161,12 @@ client_facts() {
 # ---- nothing left behind, nothing complained
 
 # settings: whatever a client may have changed on the host, a line each.  What
-# a module adds to a list of what there is to choose from is no setting.
+# a module adds to a list of what there is to choose from is no setting, and no
+# counter is.
 settings() {
 	grep -r '' /proc/sys/vm /proc/sys/net /proc/sys/kernel/sched_* \
 		/sys/kernel/mm/transparent_hugepage 2>/dev/null |
-		grep -v -E '/stat_refresh:|/tcp_available_' | sort
+		grep -v -E '/stat_refresh:|/tcp_available_|/full_scans:|/pages_collapsed:' | sort
 	for name in gro_flush_timeout mtu napi_defer_hard_irqs threaded \
 		tx_queue_len 'queues/*/[rx]ps_*'; do
 		grep -H '' /sys/class/net/eth0/$name 2>/dev/null
