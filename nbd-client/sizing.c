@@ -160,7 +160,7 @@ uint64_t sizing_request_bytes(const struct engine_config *c)
 }
 
 /* What mlockall holds besides, as measured: VmLck less the pinned region. */
-#define PROGRAM_BYTES (5u * MIB)
+#define PROGRAM_BYTES (10u * MIB)
 
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
