@@ -149,7 +149,7 @@ static void link_lost(struct device *d)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
 	/* Ends the engine's operations; then comes NEWS_LINK_IDLE. */
-	conn_shutdown(&d->conn);
+	conn_shutdown(&d->conn, error);
 	show_error(d, reason);
 	d->page->connect_attempts = 0;
 	show_link(d, STATS_LINK_DOWN);
@@ -361,6 +361,7 @@ void device_tick(struct device *d)
 	if (d->conn.state == CONN_UP)
 		d->dead = false;
 	check_dead(d, now_ns);
-	if (conn_due_ms(&d->conn, now_ns) == 0)
+	conn_step(&d->conn, now_ns);
+	if (d->conn.state == CONN_DOWN && conn_due_ms(&d->conn, now_ns) == 0)
 		reconnect(d);
 }
