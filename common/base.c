@@ -20,7 +20,10 @@ int base_init(struct base *b, uint32_t count, size_t slot_bytes)
 	size_t bytes = count * slot_bytes;
 	void *memory;
 
-	CHECK(count && slot_bytes % PIN_PAGE == 0);
+	CHECK(slot_bytes % PIN_PAGE == 0);
+	*b = (struct base){ .slot_bytes = slot_bytes };
+	if (!count)
+		return 0;
 	/* Without access, or MCL_FUTURE would make it all resident now. */
 	memory = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 		      0);
@@ -34,9 +37,8 @@ int base_init(struct base *b, uint32_t count, size_t slot_bytes)
 		munmap(memory, bytes);
 		return -error;
 	}
-	*b = (struct base){ .memory = memory,
-			    .slot_bytes = slot_bytes,
-			    .count = count };
+	b->memory = memory;
+	b->count = count;
 	return 0;
 }
 
