@@ -51,6 +51,22 @@ static void put_daemon(struct table *table, const struct stats_page *page)
 	table_string(table, stats_alive(page) ? "running" : "dead");
 }
 
+static void put_worker(struct table *table, const struct stats_page *page)
+{
+	if (page->worker_pid > 0)
+		table_number(table, (uint64_t)page->worker_pid);
+	else
+		table_none(table);
+}
+
+static void put_standby(struct table *table, const struct stats_page *page)
+{
+	table_string(table, page->standby_pid <= 0 ? "none" :
+			    page->standby_pid == page->standby_ready ?
+						     "ready" :
+						     "starting");
+}
+
 static void put_state(struct table *table, const struct stats_page *page)
 {
 	table_string(table, stats_state_name(page->state));
@@ -153,6 +169,16 @@ static const struct field device_fields[] = {
 	{ { "device", "Device", 0 }, FIELD_STRING, AT(device), NULL },
 	{ { "daemon", "Daemon", 0 }, FIELD_CALL, 0, put_daemon },
 	{ { "pid", "Process", 0 }, FIELD_U32, AT(pid), NULL },
+	{ { "worker_pid", "Worker process", 0 }, FIELD_CALL, 0, put_worker },
+	{ { "standby", "Standby", 0 }, FIELD_CALL, 0, put_standby },
+	{ { "supervised", "Supervised", 0 }, FIELD_BOOL, AT(supervised), NULL },
+	{ { "takeovers", "Takeovers", 0 }, FIELD_U64, AT(takeovers), NULL },
+	{ { "watchdog_kills", "Of these, by the watchdog", 0 }, FIELD_U64,
+	  AT(watchdog_kills), NULL },
+	{ { "interruption_ms", "Last interruption, ms", 0 }, FIELD_U64,
+	  AT(interruption_ms), NULL },
+	{ { "interruption_max_ms", "Longest interruption, ms", 0 }, FIELD_U64,
+	  AT(interruption_max_ms), NULL },
 	{ { "state", "State", 0 }, FIELD_CALL, 0, put_state },
 	{ { "uri", "URI", 0 }, FIELD_STRING, AT(uri), NULL },
 	{ { "front", "Front", 0 }, FIELD_STRING, AT(front), NULL },
@@ -183,6 +209,8 @@ static const struct field device_fields[] = {
 	{ { "reconnects", "Reconnects", 0 }, FIELD_U64, AT(reconnects), NULL },
 	{ { "connect_attempts", "Attempts since lost", 0 }, FIELD_U64,
 	  AT(connect_attempts), NULL },
+	{ { "unfenced", "Old links not seen to end", 0 }, FIELD_U64,
+	  AT(unfenced), NULL },
 	{ { "shed", "Traffic shedding", 0 }, FIELD_CALL, 0, put_shed },
 	{ { "shed_since", "Shedding so since", 0 }, FIELD_TIME, AT(shed_since),
 	  NULL },
