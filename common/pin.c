@@ -7,13 +7,18 @@
 #include "common/check.h"
 #include "common/pin.h"
 
-int pin_init(struct pin *pin, size_t bytes)
+/* Linux 5.14; glibc's headers may be older. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+static int init(struct pin *pin, size_t bytes, int sharing)
 {
 	void *base;
 
 	bytes = pin_pages(bytes);
 	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		    sharing | MAP_ANONYMOUS, -1, 0);
 	if (base == MAP_FAILED)
 		return -errno;
 	/* A core file of a swap device would hold other processes' memory. */
@@ -27,6 +32,22 @@ int pin_init(struct pin *pin, size_t bytes)
 	memset(base, 0, bytes);
 	*pin = (struct pin){ .base = base, .bytes = bytes, .phase = PIN_CARVE };
 	return 0;
+}
+
+int pin_init(struct pin *pin, size_t bytes)
+{
+	return init(pin, bytes, MAP_PRIVATE);
+}
+
+int pin_init_shared(struct pin *pin, size_t bytes)
+{
+	return init(pin, bytes, MAP_SHARED);
+}
+
+void pin_populate(const struct pin *pin)
+{
+	/* If it cannot be had now, then at the first use. */
+	(void)madvise(pin->base, pin->bytes, MADV_POPULATE_WRITE);
 }
 
 void pin_fini(struct pin *pin)

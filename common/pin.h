@@ -38,6 +38,12 @@ static inline size_t pin_pages(size_t bytes)
 int pin_init(struct pin *pin, size_t bytes);
 void pin_fini(struct pin *pin);
 
+/* The same, of memory that the processes forked later share with this one. */
+int pin_init_shared(struct pin *pin, size_t bytes);
+
+/* In such a process: maps it, content untouched, so that none faults later. */
+void pin_populate(const struct pin *pin);
+
 /* A zeroed, page-aligned piece; never NULL: the sum was made before. */
 void *pin_carve(struct pin *pin, size_t bytes);
 

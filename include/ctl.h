@@ -202,6 +202,17 @@ struct stats_page {
 	uint64_t base_resident_bytes; /* memory of the pool's base now */
 	uint64_t base_shrinks;
 	uint64_t ordinary_deferred;  /* control messages held back while low */
+	uint64_t unfenced; /* old connections whose end was not seen */
+	uint64_t interruption_ms; /* of the last takeover: dead until served */
+	uint64_t interruption_max_ms;
+
+	/* Written by the supervisor, pid as well. */
+	uint64_t takeovers;    /* a worker died, another took over */
+	uint64_t watchdog_kills;
+	int32_t worker_pid;    /* the process that serves; 0: none does now */
+	int32_t standby_pid;   /* the next one; 0: none is there */
+	int32_t standby_ready; /* by the standby: its pid, once it is prepared */
+	int32_t supervised;    /* 0 if the supervisor has died; by the worker */
 
 	struct stats_data data __attribute__((aligned(64)));
 };

@@ -38,6 +38,8 @@ static_assert(sizeof(struct ublk_ctrl_cmd) == 32, "as in Linux");
 #define UBLK_U_CMD_START_DEV    _IOWR('u', 0x06, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_STOP_DEV     _IOWR('u', 0x07, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_SET_PARAMS   _IOWR('u', 0x08, struct ublk_ctrl_cmd)
+#define UBLK_U_CMD_START_USER_RECOVERY _IOWR('u', 0x10, struct ublk_ctrl_cmd)
+#define UBLK_U_CMD_END_USER_RECOVERY _IOWR('u', 0x11, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_GET_FEATURES _IOR('u', 0x13, struct ublk_ctrl_cmd)
 
 #define UBLK_F_SUPPORT_ZERO_COPY     (1ull << 0)

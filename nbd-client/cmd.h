@@ -9,7 +9,11 @@
 #include "nbd-client/options.h"
 #include "nbd-client/table.h"
 
+struct blockdev;
+
 extern const struct command cmd_attach;
+/* Serves a device whose processes have died, as it was attached. */
+int cmd_attach_again(const struct blockdev *device, struct err *err);
 extern const struct command cmd_bench;
 extern const struct command cmd_check;
 extern const struct command cmd_detach;

@@ -15,7 +15,9 @@
 #include "nbd-client/device.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
+#include "nbd-client/supervisor.h"
 #include "nbd-client/swap.h"
+#include "nbd-client/words.h"
 
 struct attach_line {
 	struct attach_options options;
@@ -132,6 +134,14 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.dead_timeout_s), .min = 0, .max = 365 * 86400,
 	  .help = "fail I/O when the link is lost for so long\n"
 		  "(default 0: never)" },
+	{ .name = "watchdog", .kind = OPTION_U32, .value = "SECONDS",
+	  FIELD(options.watchdog_s), .min = 0, .max = 3600,
+	  .help = "replace a worker process that has been stuck for\n"
+		  "so long (default 10; 0: never)" },
+	{ .name = "fence-timeout", .kind = OPTION_U32, .value = "SECONDS",
+	  FIELD(options.fence_ms), .min = 0, .max = 3600, .scale = 1000,
+	  .help = "wait so long until the server is seen to have\n"
+		  "done with a lost connection (default 2)" },
 	{ .name = "block-size", .kind = OPTION_SIZE32, .value = "BYTES",
 	  FIELD(options.block_bytes), .min = 512, .max = 4096,
 	  .help = "of the device (default 512, or what the server\n"
@@ -372,23 +382,27 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	return output_end(&out, err);
 }
 
-static int run(int argc, char **argv, struct err *err)
+static int parse(int argc, char **argv, struct attach_line *ret_line,
+		 struct err *err)
 {
 	struct attach_line line = {
 		.options = {
+			.argc = argc,
+			.argv = argv,
 			.index = -1,
 			.swapon_priority = -1,
 			.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
 			.slot_bytes = SLOT_BYTES_DEFAULT,
+			.fence_ms = CONN_FENCE_MS,
+			.watchdog_s = SUPERVISOR_WATCHDOG_S,
 		},
 	};
-	char device[DEVICE_NAME_BYTES];
 	struct words words;
 	int rc;
 
 	rc = options_parse(&cmd_attach, argc, argv, &line, 1, 3, &words, err);
 	if (rc)
-		return rc > 0 ? 0 : rc;
+		return rc;
 	rc = take_words(&words, &line.options, err);
 	if (!rc && line.export_name)
 		rc = addr_set_export(&line.options.addr, line.export_name, err);
@@ -396,6 +410,18 @@ static int run(int argc, char **argv, struct err *err)
 		rc = check(&line.options, err);
 	if (!rc)
 		rc = check_reserve(&line.options, err);
+	*ret_line = line;
+	return rc;
+}
+
+static int run(int argc, char **argv, struct err *err)
+{
+	char device[DEVICE_NAME_BYTES];
+	struct attach_line line;
+	int rc = parse(argc, argv, &line, err);
+
+	if (rc > 0)
+		return 0;
 	if (!rc && line.options.dry_run)
 		return dry_run(&line, err);
 	if (!rc)
@@ -403,6 +429,24 @@ static int run(int argc, char **argv, struct err *err)
 	if (!rc && !line.options.foreground)
 		print_device(device);
 	return rc;
+}
+
+int cmd_attach_again(const struct blockdev *device, struct err *err)
+{
+	static struct kept_words kept; /* large */
+	char name[DEVICE_NAME_BYTES];
+	struct attach_line line;
+	int rc = words_load(device->name, &kept, err);
+
+	if (!rc)
+		rc = parse(kept.count, kept.word, &line, err);
+	if (rc)
+		return rc;
+	line.options.front = device->front;
+	line.options.index = (int32_t)device->index;
+	line.options.foreground = false;
+	line.options.recover = true;
+	return daemon_attach(&line.options, print_device, name, err);
 }
 
 const struct command cmd_attach = {

@@ -329,7 +329,8 @@ static void link_lost(struct bench *b, struct err *err)
 	const char *reason = atomic_load(&b->engine->news.link_reason);
 	int error = atomic_load(&b->engine->news.link_error);
 
-	conn_shutdown(&b->conn);
+	conn_shutdown(&b->conn, error);
+	conn_step(&b->conn, UINT64_MAX); /* without waiting for its end */
 	if (b->ended)
 		return;
 	if (!reason)

@@ -21,6 +21,7 @@
 #include "nbd-client/stats.h"
 #include "nbd-client/swap.h"
 #include "nbd-client/ublk_ctl.h"
+#include "nbd-client/words.h"
 
 /* Draining waits for the server; the last bytes of a slow one take a while. */
 #define DETACH_TIMEOUT_MS 120000u
@@ -216,6 +217,7 @@ static void remove_traces(const struct detach *d)
 	(void)shed_drop_stale();
 	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, d->dev.name);
 	(void)unlink(path);
+	words_drop(d->dev.name);
 	stats_remove(d->dev.name, NULL);
 }
 

@@ -7,11 +7,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/ctl_socket.h"
@@ -19,6 +22,7 @@
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
+#include "nbd-client/words.h"
 
 static const struct table_column columns[] = {
 	{ "subject", "WHAT", false },
@@ -61,11 +65,13 @@ static void on_page(const char *name, const struct stats_page *page, void *arg)
 	if (is_connected(name)) {
 		on_line(arg, name,
 			"left as it is: requests wait for its daemon, which has "
-			"died; \"detach --force\" gives them up");
+			"died; \"recover DEV\" makes a new one, \"detach "
+			"--force\" gives them up");
 		return;
 	}
 	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, name);
 	(void)unlink(path);
+	words_drop(name);
 	stats_remove(name, NULL);
 	on_line(arg, name, "files of its daemon, which has died, removed");
 }
@@ -112,6 +118,54 @@ static int recover(struct recovery *r, struct err *err)
 	return rc;
 }
 
+/*
+ * A worker that has outlived its supervisor ends, because nobody would notice its
+ * death: a new pair takes its place.
+ */
+static int end_orphan(const char *name, struct err *err)
+{
+	uint64_t end_ns = clock_now_ns() + GONE_TIMEOUT_MS * NS_PER_MS;
+	const struct stats_page *page;
+	pid_t pid;
+	int rc = stats_open(name, &page, err);
+
+	if (rc == -ENOENT) { /* it is about the device, not about the page */
+		err_clear(err);
+		return 0;
+	}
+	if (rc)
+		return rc;
+	pid = page->pid;
+	if (stats_alive(page) && page->supervised)
+		rc = err_set(err, X_BUSY, EBUSY,
+			     "/dev/%s is well: process %d supervises it", name,
+			     pid);
+	else if (stats_alive(page) && kill(pid, SIGKILL) < 0)
+		rc = err_explain(err, NULL, errno, "cannot end process %d", pid);
+	while (!rc && stats_alive(page)) {
+		if (clock_now_ns() > end_ns)
+			rc = err_set(err, X_FAILURE, ETIMEDOUT,
+				     "process %d does not end", pid);
+		poll(NULL, 0, 5);
+	}
+	stats_close(page);
+	return rc;
+}
+
+static int recover_device(const char *word, struct err *err)
+{
+	struct blockdev dev;
+	int rc = blockdev_parse(word, &dev, err);
+
+	if (!rc)
+		rc = end_orphan(dev.name, err);
+	if (!rc && !is_connected(dev.name))
+		rc = err_set(err, X_NOT_FOUND, ENODEV,
+			     "%s is gone; \"recover\" removes what is left of it",
+			     dev.path);
+	return rc ? rc : cmd_attach_again(&dev, err);
+}
+
 static int run(int argc, char **argv, struct err *err)
 {
 	struct output_options options = { 0 };
@@ -120,13 +174,15 @@ static int run(int argc, char **argv, struct err *err)
 	struct output out;
 	int rc, output_rc;
 
-	rc = options_parse(&cmd_recover, argc, argv, &options, 0, 0, &words,
+	rc = options_parse(&cmd_recover, argc, argv, &options, 0, 1, &words,
 			   err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
 	if (geteuid() != 0)
 		return err_set(err, X_PERMISSION, EPERM,
 			       "only root may recover; run as root");
+	if (words.count)
+		return recover_device(words.word[0], err);
 	output_begin(&out, stdout, &options);
 	r.table = table_new(&out, columns,
 			    sizeof(columns) / sizeof(columns[0]));
@@ -141,11 +197,13 @@ static int run(int argc, char **argv, struct err *err)
 
 const struct command cmd_recover = {
 	.name = "recover",
-	.words = "",
+	.words = "[DEV]",
 	.summary = "Puts the host back after daemons died.",
 	.details = "Takes back what they had of the kernel's reserve, restores "
 		   "sysctls with the\nlast one, removes their files and "
-		   "cgroups. Living ones are left alone.",
+		   "cgroups. Living ones are left alone.\n"
+		   "With DEV: serves a device again that the kernel still has, "
+		   "as it was attached.",
 	.options = cmd_table_options,
 	.run = run,
 };

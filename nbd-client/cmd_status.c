@@ -44,6 +44,22 @@ static void put_daemon(struct table *table, const struct stats_page *page)
 	table_string(table, stats_alive(page) ? "running" : "dead");
 }
 
+static void put_worker(struct table *table, const struct stats_page *page)
+{
+	if (page->worker_pid > 0)
+		table_number(table, (uint64_t)page->worker_pid);
+	else
+		table_none(table);
+}
+
+static void put_standby(struct table *table, const struct stats_page *page)
+{
+	table_string(table, page->standby_pid <= 0 ? "none" :
+			    page->standby_pid == page->standby_ready ?
+						     "ready" :
+						     "starting");
+}
+
 static void put_state(struct table *table, const struct stats_page *page)
 {
 	table_string(table, stats_state_name(page->state));
@@ -178,6 +194,16 @@ static const struct field device_fields[] = {
 	FIELD(STRING, device, "device", "Device"),
 	FIELD_CALL(put_daemon, "daemon", "Daemon"),
 	FIELD(NUMBER, pid, "pid", "Process"),
+	FIELD_CALL(put_worker, "worker_pid", "Worker process"),
+	FIELD_CALL(put_standby, "standby", "Standby"),
+	FIELD(BOOL, supervised, "supervised", "Supervised"),
+	FIELD(NUMBER, takeovers, "takeovers", "Takeovers"),
+	FIELD(NUMBER, watchdog_kills, "watchdog_kills",
+	      "Of these, by the watchdog"),
+	FIELD(NUMBER, interruption_ms, "interruption_ms",
+	      "Last interruption, ms"),
+	FIELD(NUMBER, interruption_max_ms, "interruption_max_ms",
+	      "Longest interruption, ms"),
 	FIELD_CALL(put_state, "state", "State"),
 	FIELD(STRING, uri, "uri", "URI"),
 	FIELD(STRING, front, "front", "Front"),
@@ -207,6 +233,7 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, reconnects, "reconnects", "Reconnects"),
 	FIELD(NUMBER, connect_attempts, "connect_attempts",
 	      "Attempts since lost"),
+	FIELD(NUMBER, unfenced, "unfenced", "Old links not seen to end"),
 	FIELD_CALL(put_shed, "shed", "Traffic shedding"),
 	FIELD(TIME, shed_since, "shed_since", "Shedding so since"),
 	FIELD(NUMBER, shed_packets, "shed_packets", "Packets shed"),
@@ -324,7 +351,7 @@ static const struct field memory_fields[] = {
 	      "Messages deferred"),
 };
 
-#define FIELDS_MAX 40
+#define FIELDS_MAX 48
 _Static_assert(COUNT(device_fields) <= FIELDS_MAX &&
 		       COUNT(resource_fields) <= FIELDS_MAX &&
 		       COUNT(memory_fields) <= FIELDS_MAX,

@@ -26,6 +26,7 @@ int conn_init(struct conn *c, const struct addr *addr,
 	c->records = STATS_RECORDS_NONE;
 	c->seal = c->open = (struct tls_half){ 0 };
 	c->no_ktls = false;
+	c->fence_ms = CONN_FENCE_MS;
 	return link_resolve(addr, &c->addrs, err);
 }
 
@@ -235,19 +236,48 @@ struct records *conn_start_records(struct conn *c, struct records *r)
 	return r;
 }
 
-void conn_shutdown(struct conn *c)
+/* ---- the end of a connection ---- */
+
+/* Also one that was reset: the server's end of it is closed. */
+static bool is_end(int error)
 {
-	CHECK(c->state == CONN_READY || c->state == CONN_UP);
-	shutdown(c->fd, SHUT_RDWR);
-	c->state = CONN_LOST;
-	c->down_since_ns = clock_now_ns();
+	return error == 0 || error == ECONNRESET || error == EPIPE;
 }
 
-void conn_close(struct conn *c)
+/*
+ * True when the server has closed its end. What it still sends is thrown away,
+ * so that it does not have to wait with that.
+ */
+static bool has_ended(int fd)
 {
-	CHECK(c->fd >= 0);
-	sockets_give(&c->sockets, c->fd);
-	c->fd = -1;
+	char bytes[4096];
+	ssize_t n;
+
+	do
+		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	while (n > 0 || (n < 0 && errno == EINTR));
+	return n == 0 || errno == ECONNRESET || errno == ENOTCONN;
+}
+
+static void begin_fence(struct conn *c)
+{
+	c->fence_blind = false;
+	c->fence_end_ns = clock_now_ns() + c->fence_ms * NS_PER_MS;
+}
+
+void conn_shutdown(struct conn *c, int error)
+{
+	CHECK(c->state == CONN_READY || c->state == CONN_UP);
+	shutdown(c->fd, SHUT_WR);
+	c->state = CONN_LOST;
+	c->down_since_ns = clock_now_ns();
+	begin_fence(c);
+	/* One that was given up by our kernel reads as ended, too. */
+	c->fence_blind = !is_end(error) && error != EPROTO;
+}
+
+static void become_down(struct conn *c)
+{
 	c->state = CONN_DOWN;
 	if (clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
 		schedule(c);
@@ -257,11 +287,87 @@ void conn_close(struct conn *c)
 	c->next_attempt_ns = 0;
 }
 
+/* All sockets that may be connected: true if none is any more. */
+static bool fence_ended(struct conn *c)
+{
+	if (c->fence_blind)
+		return false;
+	if (c->fd >= 0)
+		return has_ended(c->fd);
+	return sockets_each(&c->sockets, has_ended);
+}
+
+static void fence_step(struct conn *c, uint64_t now_ns)
+{
+	bool ended = fence_ended(c);
+
+	if (!ended && now_ns < c->fence_end_ns)
+		return;
+	if (!ended)
+		c->unfenced++;
+	if (c->fd >= 0)
+		sockets_give(&c->sockets, c->fd);
+	else
+		sockets_reset(&c->sockets);
+	c->fd = -1;
+	become_down(c);
+}
+
+void conn_close(struct conn *c)
+{
+	CHECK(c->fd >= 0);
+	if (c->state != CONN_LOST) {
+		shutdown(c->fd, SHUT_WR);
+		begin_fence(c);
+	}
+	c->state = CONN_FENCE;
+	fence_step(c, clock_now_ns());
+}
+
+static bool stop_sending(int fd)
+{
+	shutdown(fd, SHUT_WR);
+	return true;
+}
+
+void conn_inherit(struct conn *c)
+{
+	CHECK(c->state == CONN_DOWN && c->fd < 0);
+	c->state = CONN_FENCE;
+	c->down_since_ns = clock_now_ns();
+	begin_fence(c);
+	/* Other sockets than these have ended with their process, unseen. */
+	c->fence_blind = c->sockets.family == AF_UNSPEC;
+	sockets_each(&c->sockets, stop_sending);
+}
+
+void conn_step(struct conn *c, uint64_t now_ns)
+{
+	if (c->state == CONN_FENCE)
+		fence_step(c, now_ns);
+	else if (c->state == CONN_LOST && now_ns >= c->fence_end_ns)
+		shutdown(c->fd, SHUT_RDWR); /* ends the engine's operations */
+}
+
+static int ms_until(uint64_t then_ns, uint64_t now_ns)
+{
+	if (now_ns >= then_ns)
+		return 0;
+	return (int)((then_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
+}
+
 int conn_due_ms(const struct conn *c, uint64_t now_ns)
 {
-	if (c->state != CONN_DOWN)
+	switch (c->state) {
+	case CONN_DOWN:
+		return ms_until(c->next_attempt_ns, now_ns);
+	case CONN_LOST:
+		/* Once is enough, then it is the engine's turn. */
+		return now_ns < c->fence_end_ns + NS_PER_S ?
+			       ms_until(c->fence_end_ns, now_ns) : -1;
+	case CONN_FENCE:
+		return (int)CONN_FENCE_POLL_MS;
+	default:
 		return -1;
-	if (now_ns >= c->next_attempt_ns)
-		return 0;
-	return (int)((c->next_attempt_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
+	}
 }

@@ -33,11 +33,21 @@
  */
 #define CONN_GOOD_MS 5000u
 
+/*
+ * How long to wait for the proof that the server has done with an old connection
+ * and will not carry out a write of it any more: its end of file. A write that
+ * is sent again could else be overtaken by its first sending, which would then
+ * destroy what has been written to that place since.
+ */
+#define CONN_FENCE_MS 2000u
+#define CONN_FENCE_POLL_MS 5u
+
 enum conn_state {
 	CONN_DOWN,  /* no socket; an attempt is due at next_attempt_ns */
 	CONN_READY, /* negotiated, not yet with the engine */
 	CONN_UP,    /* the engine uses it */
-	CONN_LOST,  /* shut down; the engine still holds operations */
+	CONN_LOST,  /* we send no more; the engine still holds operations */
+	CONN_FENCE, /* nobody uses it; the server may still work on it */
 };
 
 struct conn {
@@ -52,6 +62,10 @@ struct conn {
 	uint64_t next_attempt_ns;
 	uint64_t down_since_ns;
 	uint64_t up_since_ns;
+	uint32_t fence_ms;
+	uint64_t fence_end_ns; /* of the wait for the end of the old connection */
+	bool fence_blind;      /* it cannot be seen any more whether it ended */
+	uint64_t unfenced;     /* times that no proof has come */
 	bool known; /* `export` is what the server said first */
 	struct export_info export;
 	struct handshake handshake; /* large, hence here and not on the stack */
@@ -101,13 +115,26 @@ int conn_open(struct conn *c, struct err *err);
  */
 struct records *conn_start_records(struct conn *c, struct records *r);
 
-/* READY or UP to LOST: the engine's operations on the socket end. */
-void conn_shutdown(struct conn *c);
+/*
+ * READY or UP to LOST: the server is told that nothing more will come; it ends
+ * the connection when it has done with what came, and with that the engine's
+ * operations. error: what the connection was lost by, 0: its end.
+ */
+void conn_shutdown(struct conn *c, int error);
 
-/* READY or LOST to DOWN: nobody uses the socket any more. */
+/* READY, or LOST and idle: to FENCE, or DOWN if the end has been seen. */
 void conn_close(struct conn *c);
 
-/* Milliseconds until an attempt is due; -1: none is. */
+/*
+ * The connections of a process that has died, which had the same sockets: to
+ * FENCE, or DOWN if there were none.
+ */
+void conn_inherit(struct conn *c);
+
+/* When conn_due_ms() says so, in LOST and FENCE: goes on with it. */
+void conn_step(struct conn *c, uint64_t now_ns);
+
+/* Milliseconds until an attempt, or conn_step(), is due; -1: none is. */
 int conn_due_ms(const struct conn *c, uint64_t now_ns);
 
 #endif

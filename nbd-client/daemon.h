@@ -23,6 +23,9 @@ enum swap_mode {
 };
 
 struct attach_options {
+	int argc; /* the command line that says all this */
+	char *const *argv;
+	bool recover; /* the device is there, only its processes have died */
 	struct addr addr;
 	struct tls_options tls;
 	enum front_kind front;
@@ -38,6 +41,8 @@ struct attach_options {
 	uint32_t block_bytes;  /* 0: 512, or the server's minimum if larger */
 	uint32_t slots;        /* queue depth; default SLOTS_DEFAULT */
 	uint32_t slot_bytes;   /* default SLOT_BYTES_DEFAULT */
+	uint32_t fence_ms; /* wait so long for the end of an old connection */
+	uint32_t watchdog_s; /* a worker silent for so long is killed; 0: never */
 	uint32_t dead_timeout_s; /* fail I/O after a link lost for so long; 0: never */
 	uint64_t reserve_bytes; /* 0: of slots; else of the pinned region, at most */
 	uint64_t min_free_kbytes; /* 0: derived; else what to raise it to */

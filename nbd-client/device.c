@@ -1,294 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Attach and detach as a table of steps. Control thread; the data thread's
- * outermost function is in device_serve.c with what runs while attached.
+ * Attach and detach as a table of steps: a worker's, after those of the
+ * supervisor in device_hold.c. Control thread; the data thread's outermost
+ * function is in device_serve.c with what runs while attached.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
-#include "common/proto.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
-#include "nbd-client/host_strangers.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/swap.h"
 
-/* ---- what the server has ---- */
+/* ---- a worker's own protection ---- */
 
-static int choose_blocks(struct device *d, struct err *err)
+/* A fork has its parent's priority, but no locks on its memory. */
+static int own_protect_up(struct device *d, struct err *err)
 {
-	const struct export_info *x = &d->conn.export;
-	uint32_t asked = d->options->block_bytes;
-	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
-
-	d->block_bytes = asked ? asked : x->block_min > 512 ? x->block_min : 512;
-	if (d->block_bytes < x->block_min)
-		return err_set(err, X_USAGE, EINVAL,
-			       "the server takes no blocks smaller than %u bytes; "
-			       "leave --block-size out or use that",
-			       x->block_min);
-	if (d->block_bytes > page)
-		return err_set(err, X_KERNEL, ENOTSUP,
-			       "the server needs blocks of %u bytes, this kernel's nbd driver "
-			       "has at most %u; set a smaller minimum block size at the server",
-			       d->block_bytes, page);
-	if (x->block_max < SLOT_BYTES_MIN)
-		return err_set(err, X_REFUSED, ENOTSUP,
-			       "the server takes at most %u bytes in a request, which is "
-			       "less than a page; raise its maximum block size",
-			       x->block_max);
-	d->size_bytes = proto_usable_bytes(x->size_bytes, d->block_bytes);
-	if (!d->size_bytes)
-		return err_set(err, X_REFUSED, EINVAL,
-			       "the export has %llu bytes, less than a block of %u; "
-			       "nothing to attach",
-			       (unsigned long long)x->size_bytes,
-			       d->block_bytes);
+	(void)err;
+	host_protect_process(d->rows);
+	host_protect_thread("control", HOST_FIFO_CONTROL, d->rows);
+	pin_populate(&d->held);
 	return 0;
-}
-
-static int probe_up(struct device *d, struct err *err)
-{
-	const struct attach_options *o = d->options;
-	struct socket_memory memory;
-	int ret;
-
-	addr_format(&o->addr, d->uri, sizeof(d->uri));
-	memory = sizing_socket_memory(o);
-	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
-	if (!ret)
-		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
-	if (!ret)
-		ret = conn_probe(&d->conn, err); /* opened once protected */
-	if (ret < 0)
-		return ret;
-	if (o->swapon && (d->conn.export.flags & NBD_FLAG_READ_ONLY))
-		return err_set(err, X_REFUSED, EROFS,
-			       "the export is read-only and cannot be swapped to");
-	d->config = sizing_config(o, &d->conn.export);
-	return choose_blocks(d, err);
-}
-
-static void probe_down(struct device *d)
-{
-	conn_fini(&d->conn);
-	tls_close(&d->tls);
-}
-
-/* ---- which device ---- */
-
-static int lock_up(struct device *d, struct err *err)
-{
-	mkdir(RUN_DIR, 0755);
-	d->lock_fd = open(RUN_DIR "/attach.lock",
-			  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (d->lock_fd < 0 || flock(d->lock_fd, LOCK_EX) < 0)
-		return err_set(err,
-			       errno == EACCES ? X_PERMISSION : X_FAILURE,
-			       errno, "cannot lock " RUN_DIR "/attach.lock: %s; "
-			       "attach needs root", strerror(errno));
-	return 0;
-}
-
-static void lock_down(struct device *d)
-{
-	if (d->lock_fd >= 0)
-		close(d->lock_fd);
-	d->lock_fd = -1;
-}
-
-void device_set_name(struct device *d, enum front_kind front)
-{
-	struct blockdev b;
-
-	blockdev_set(&b, front, d->index);
-	memcpy(d->name, b.name, sizeof(d->name));
-	memcpy(d->path, b.path, sizeof(d->path));
-}
-
-/* The sockets that serve later, in the cgroup that we are in now. */
-static int sockets_up(struct device *d, struct err *err)
-{
-	struct stats_guarantee *rows = d->page->guarantees;
-	int family = d->conn.family;
-	int reserved, ret;
-
-	if (d->options->swap == SWAP_NO ||
-	    (family != AF_INET && family != AF_INET6))
-		return 0;
-	ret = sockets_prepare(&d->conn.sockets, family, &reserved, err);
-	if (ret < 0)
-		return ret;
-	if (measure_left_out(MEASURE_SOCKET_MEMORY))
-		; /* asked for none */
-	else if (reserved == 0)
-		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_OK,
-				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
-				    d->conn.sockets.memory.reserve_bytes / KIB,
-				    SOCKETS_COUNT);
-	else
-		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_DEGRADED,
-				    "no SO_RESERVE_MEM: %s",
-				    reserved == -EOPNOTSUPP ?
-					    "the process is in no memory cgroup" :
-					    strerror(-reserved));
-	if (!measure_left_out(MEASURE_DONOR))
-		d->kind->donate(d);
-	return 0;
-}
-
-/* ---- the page that shows it ---- */
-
-static void fill_page(struct device *d)
-{
-	struct stats_page *p = d->page;
-	const struct export_info *x = &d->conn.export;
-
-	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
-	memcpy(p->uri, d->uri, sizeof(p->uri));
-	p->attached_at = (uint64_t)time(NULL);
-	p->link_since = p->attached_at;
-	p->export_bytes = d->size_bytes;
-	p->export_flags = x->flags;
-	p->block_bytes = d->block_bytes;
-	p->server_block_min = x->block_min;
-	p->server_block_pref = x->block_pref;
-	p->server_block_max = x->block_max;
-	p->structured = x->structured;
-	p->read_only = d->options->read_only ||
-		       (x->flags & NBD_FLAG_READ_ONLY) != 0;
-	p->swap = d->options->swap != SWAP_NO;
-	p->swap_priority = d->options->swapon_priority;
-	p->slots = d->config.slots;
-	p->slot_bytes = d->config.slot_bytes;
-	p->slots_reserve = d->config.slots_reserve;
-	p->open_tx_bytes = d->config.open.tx_bytes;
-	p->open_rx_bytes = d->config.open.rx_bytes;
-	p->guaranteed_tx_bytes = d->config.guaranteed.tx_bytes;
-	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
-}
-
-static int page_up(struct device *d, struct err *err)
-{
-	int ret = stats_create(d->name, &d->page, err);
-
-	if (!ret)
-		fill_page(d);
-	return ret;
-}
-
-static void page_down(struct device *d)
-{
-	if (!d->page)
-		return;
-	d->page->state = STATS_GONE;
-	stats_remove(d->name, d->page);
-	d->page = NULL;
-}
-
-static int ctl_up(struct device *d, struct err *err)
-{
-	return ctl_listen(&d->ctl, d->name, err);
-}
-
-static void ctl_down(struct device *d)
-{
-	if (d->detach_asked) /* whoever waits for the end: this is it */
-		ctl_reply(&d->ctl, d->detach_client, EXIT_OK, NULL);
-	ctl_close(&d->ctl);
-}
-
-/* ---- protection ---- */
-
-static void leave_out(struct device *d)
-{
-	char names[MEASURE_TEXT_BYTES];
-
-	measure_leave_out(d->options->without, d->page->guarantees);
-	if (!d->options->without)
-		return;
-	measure_format(d->options->without, names, sizeof(names));
-	log_say(LOG_LEVEL_WARNING,
-		"%s: NOT protected by %s: left out by --without, which is for measuring",
-		d->path, names);
-}
-
-static int protect_up(struct device *d, struct err *err)
-{
-	char note[HOST_NOTE_BYTES];
-
-	leave_out(d);
-	if (host_drop_stale(note, err) == 0 && note[0])
-		log_say(LOG_LEVEL_NOTICE, "%s", note);
-	err_clear(err);
-	host_protect_process(d->page->guarantees);
-	if (d->options->swap != SWAP_NO && !measure_left_out(MEASURE_CGROUP))
-		host_cgroup_enter(d->name, sizing_footprint_bytes(&d->config),
-				  d->page->guarantees);
-	host_protect_thread("control", HOST_FIFO_CONTROL, d->page->guarantees);
-	return 0;
-}
-
-static void protect_down(struct device *d)
-{
-	(void)d;
-	host_cgroup_leave();
-}
-
-/*
- * Only a swap device has a claim on the kernel's reserve, or who asks for it:
- * a plain disk does not change the host's memory management.
- */
-static bool wants_reserve(const struct device *d)
-{
-	return d->options->swap != SWAP_NO || d->options->min_free_kbytes;
-}
-
-static int reserve_up(struct device *d, struct err *err)
-{
-	struct host_needs needs = sizing_needs(d->options);
-	struct host_ask ask = {
-		.reserve = !measure_left_out(MEASURE_RESERVE),
-		.sysctls = d->options->swap != SWAP_NO &&
-			   !measure_left_out(MEASURE_SYSCTLS),
-		.device_kbytes = host_needs_kbytes(&needs),
-		.explicit_kbytes = d->options->min_free_kbytes,
-	};
-	struct host_strangers strangers;
-	int ret;
-
-	if (!wants_reserve(d))
-		return 0;
-	(void)host_strangers_look(host_paths.proc, host_paths.sys, &strangers);
-	ask.shared_kbytes = host_strangers_kbytes(&strangers);
-	ret = host_reserve_raise(d->name, &ask, d->page->guarantees, err);
-	return d->options->swap == SWAP_YES ? ret : 0;
-}
-
-static void reserve_down(struct device *d)
-{
-	char note[HOST_NOTE_BYTES];
-	struct err err = { 0 };
-
-	if (!wants_reserve(d))
-		return;
-	if (host_reserve_release(d->name, note, &err) < 0)
-		log_say(LOG_LEVEL_WARNING, "%s", err.text);
-	else if (note[0])
-		log_say(LOG_LEVEL_WARNING, "%s", note);
 }
 
 static int connect_up(struct device *d, struct err *err)
@@ -302,35 +43,20 @@ static int connect_up(struct device *d, struct err *err)
 	return ret;
 }
 
-/* ---- strangers' packets ---- */
-
-static int shed_up(struct device *d, struct err *err)
+/* The link is made anew by device_step_link(), once the device is ours. */
+static int connect_again(struct device *d, struct err *err)
 {
-	const struct attach_options *o = d->options;
-	int ret;
-
-	if (!o->shed)
-		return 0;
-	ret = shed_open(&d->shed, d->name, &d->conn.addrs, o->shed_ports,
-			o->shed_port_count, d->page->guarantees, err);
-	if (ret < 0 && o->swap == SWAP_BEST_EFFORT) {
-		err_clear(err); /* the row tells */
-		return 0;
-	}
-	return ret;
-}
-
-static void shed_down(struct device *d)
-{
-	shed_close(&d->shed, d->name);
+	(void)err;
+	conn_inherit(&d->conn);
+	return 0;
 }
 
 /* ---- memory and thread ---- */
 
 static int carve_up(struct device *d, struct err *err)
 {
-	size_t bytes = sizing_pinned_bytes(&d->config);
-	struct engine_memory memory;
+	size_t bytes = sizing_pinned_bytes(&d->config) -
+		       pin_pages(engine_reserve_bytes(&d->config));
 	int ret = pin_init(&d->pin, bytes);
 
 	if (ret < 0)
@@ -342,27 +68,44 @@ static int carve_up(struct device *d, struct err *err)
 		munlock(d->pin.base, d->pin.bytes);
 	d->engine = pin_carve(&d->pin, sizeof(*d->engine));
 	d->front = d->kind->make_front(pin_carve(&d->pin, DEVICE_FRONT_BYTES));
-	memory.rx = pin_carve(&d->pin, engine_rx_bytes());
+	d->rx = pin_carve(&d->pin, engine_rx_bytes());
 	if (d->config.record_bytes)
 		d->records = pin_carve(&d->pin, d->config.record_bytes);
-	memory.reserve = pin_carve(&d->pin, engine_reserve_bytes(&d->config));
+	pin_seal(&d->pin);
 	ret = base_init(&d->base, d->config.slots - d->config.slots_reserve,
 			d->config.slot_bytes);
 	if (ret < 0)
 		return err_set(err, X_FAILURE, -ret,
 			       "cannot map memory for requests: %s",
 			       strerror(-ret));
-	memory.base = d->base.memory;
-	d->page->pinned_bytes = d->pin.bytes + engine_base_bytes(&d->config);
 	d->mail_fd = eventfd(0, EFD_CLOEXEC);
 	d->news_fd = eventfd(0, EFD_CLOEXEC);
 	if (d->mail_fd < 0 || d->news_fd < 0)
 		return err_set(err, X_FAILURE, errno,
 			       "cannot make an eventfd: %s", strerror(errno));
-	engine_init(d->engine, &d->config, &memory, &d->page->data, d->mail_fd,
+	return 0;
+}
+
+/* The counts go on, but no request of a dead worker's is left. */
+static int engine_up(struct device *d, struct err *err)
+{
+	struct stats_data *data = &d->page->data;
+	const struct engine_memory memory = {
+		.base = d->base.memory,
+		.reserve = d->reserve,
+		.rx = d->rx,
+	};
+
+	memset(data->states, 0, sizeof(data->states));
+	memset(data->groups, 0, sizeof(data->groups));
+	d->strays_told = data->stray_mallocs;
+	d->page->pinned_bytes = d->pin.bytes +
+				pin_pages(engine_reserve_bytes(&d->config)) +
+				engine_base_bytes(&d->config);
+	engine_init(d->engine, &d->config, &memory, data, d->mail_fd,
 		    d->news_fd);
 	base_bind(&d->base, &d->engine->pool);
-	return 0;
+	return device_thread_up(d, err);
 }
 
 static void carve_down(struct device *d)
@@ -384,12 +127,10 @@ static int seal_up(struct device *d, struct err *err)
 	const struct stats_guarantee *worst;
 	pid_t tid = d->page->data.tid;
 
-	pin_seal(&d->pin);
-	device_link_up(d);
-	host_verify(d->page->guarantees);
+	host_verify(d->rows);
 	device_tick(d);
 	host_faults(tid, &d->minor_faults_at_seal, &d->major_faults_at_seal);
-	worst = host_worst(d->page->guarantees);
+	worst = host_worst(d->rows);
 	if (!worst)
 		return 0;
 	log_say(LOG_LEVEL_WARNING, "%s: %s: %s", d->path, worst->name,
@@ -400,6 +141,29 @@ static int seal_up(struct device *d, struct err *err)
 	return err_set(err, X_PERMISSION, EPERM,
 		       "%s: %s; use --swap=best-effort to go on without",
 		       worst->name, worst->detail);
+}
+
+/* What is read back may have become worse, but nothing is refused any more. */
+static int seal_again(struct device *d, struct err *err)
+{
+	struct stats_guarantee *rows = d->rows;
+
+	(void)err;
+	host_verify(rows);
+	host_faults(d->page->data.tid, &d->minor_faults_at_seal,
+		    &d->major_faults_at_seal);
+	d->rows = d->page->guarantees;
+	for (size_t i = 0; i < STATS_GUARANTEES && rows[i].name[0]; i++)
+		stats_guarantee_replace(d->rows, rows[i].name, rows[i].state,
+					"%s", rows[i].detail);
+	return 0;
+}
+
+static int link_up(struct device *d, struct err *err)
+{
+	(void)err;
+	device_link_up(d);
+	return 0;
 }
 
 /* From here on the pool's base follows what memory the host has. */
@@ -444,45 +208,39 @@ static int swap_up(struct device *d, struct err *err)
 
 /* ---- the table ---- */
 
-#define OWN(name, up, down) { .own = { name, up, down } }
-#define OF_FRONT(step) { .of_front = step }
-
-static const struct {
-	struct device_step own;
-	enum device_front_step of_front; /* where own is empty */
-} steps[] = {
-	OWN("ask the server", probe_up, probe_down),
-	OWN("take turns", lock_up, lock_down),
-	OF_FRONT(DEVICE_CHOOSE),
-	OWN("status page", page_up, page_down),
-	OWN("control socket", ctl_up, ctl_down),
-	OWN("protection", protect_up, protect_down),
-	OWN("service sockets", sockets_up, NULL),
-	OF_FRONT(DEVICE_PREPARE),
-	OWN("kernel reserve", reserve_up, reserve_down),
-	OWN("connect", connect_up, NULL),
-	OWN("shedding", shed_up, shed_down),
-	OWN("pinned memory", carve_up, carve_down),
+static const struct device_row served[] = {
+	/* A standby can do these beside another worker, */
+	OWN("own protection", own_protect_up, own_protect_up, NULL),
+	OF_FRONT(DEVICE_TOOLS),
+	OWN("pinned memory", carve_up, carve_up, carve_down),
+#define PREPARED_COUNT 3u
+	/* but not these. */
+	OWN("data thread", engine_up, engine_up, device_thread_down),
+	OWN("connect", connect_up, connect_again, NULL),
 	OF_FRONT(DEVICE_END),
-	OWN("data thread", device_thread_up, device_thread_down),
-	OWN("seal", seal_up, NULL),
-	OWN("watch memory", pressure_up, pressure_down),
+	OWN("link", link_up, NULL, NULL),
+	OWN("seal", seal_up, NULL, NULL),
 	OF_FRONT(DEVICE_APPEAR),
+	OWN("seal again", NULL, seal_again, NULL),
+	OWN("watch memory", pressure_up, pressure_up, pressure_down),
 	OF_FRONT(DEVICE_TUNE),
-	OWN("swap", swap_up, NULL),
+	OWN("swap", swap_up, NULL, NULL),
 };
 
-#define STEPS (sizeof(steps) / sizeof(steps[0]))
+#define SERVED_COUNT (sizeof(served) / sizeof(served[0]))
 
 static const struct device_step *step_at(const struct device *d, size_t i)
 {
-	return steps[i].own.name ? &steps[i].own :
-				   &d->kind->steps[steps[i].of_front];
+	const struct device_row *row = i < device_held_count ?
+					       &device_held[i] :
+					       &served[i - device_held_count];
+
+	return row->own.name ? &row->own : &d->kind->steps[row->of_front];
 }
 
-static void undo(struct device *d)
+static void undo(struct device *d, size_t until)
 {
-	while (d->steps_done) {
+	while (d->steps_done > until) {
 		const struct device_step *step = step_at(d, --d->steps_done);
 
 		if (step->down)
@@ -490,15 +248,36 @@ static void undo(struct device *d)
 	}
 }
 
-int device_attach(struct device *d, const struct attach_options *options,
-		  struct err *err)
+/* To `until`; on failure back to `from`. */
+static int take_steps(struct device *d, size_t until, size_t from,
+		      struct err *err)
 {
+	while (d->steps_done < until) {
+		const struct device_step *step = step_at(d, d->steps_done++);
+		int (*up)(struct device *, struct err *) =
+			d->again ? step->again : step->up;
+		int ret = up ? up(d, err) : 0;
+
+		if (ret < 0) {
+			undo(d, from);
+			return ret;
+		}
+	}
+	return 0;
+}
+
+int device_hold(struct device *d, const struct attach_options *options,
+		struct err *err)
+{
+	int ret;
+
 	*d = (struct device){
 		.options = options,
 		.kind = options->front == FRONT_UBLK ? &device_ublk :
 						       &device_nbd,
 		.ublk.fd = -1,
 		.lock_fd = -1,
+		.report_fd = -1,
 		.conn.fd = -1,
 		.our_end = -1,
 		.kernel_end = -1,
@@ -506,17 +285,42 @@ int device_attach(struct device *d, const struct attach_options *options,
 		.news_fd = -1,
 		.pressure.trigger_fd = -1,
 	};
-	while (d->steps_done < STEPS) {
-		const struct device_step *step = step_at(d, d->steps_done++);
-		int ret = step->up ? step->up(d, err) : 0;
+	ret = take_steps(d, device_held_count, 0, err);
+	if (!ret)
+		memcpy(d->held_rows, d->rows, sizeof(d->held_rows));
+	return ret;
+}
 
-		if (ret < 0) {
-			undo(d);
-			return ret;
-		}
+void device_release(struct device *d)
+{
+	undo(d, 0);
+}
+
+int device_prepare(struct device *d, bool again, struct err *err)
+{
+	device_unlock(d); /* this copy of it */
+	d->again = again;
+	if (again) {
+		memcpy(d->own_rows, d->held_rows, sizeof(d->own_rows));
+		d->rows = d->own_rows;
 	}
-	lock_down(d); /* the next attach may choose now */
+	return take_steps(d, device_held_count + PREPARED_COUNT,
+			  device_held_count, err);
+}
+
+/*
+ * On failure a takeover undoes nothing: that would take the device away, and
+ * whoever comes next can try again.
+ */
+int device_attach(struct device *d, struct err *err)
+{
+	size_t all = device_held_count + SERVED_COUNT;
+	int ret = take_steps(d, all, d->again ? all : device_held_count, err);
+
+	if (ret < 0)
+		return ret;
 	d->page->state = STATS_LIVE;
+	d->shared->ready_pid = getpid();
 	return 0;
 }
 
@@ -544,5 +348,23 @@ void device_detach(struct device *d, bool force)
 	d->page->state = STATS_DETACHING;
 	if (force)
 		engine_post(d->engine, MAIL_FAIL);
-	undo(d);
+	undo(d, device_held_count);
+	if (d->detach_asked) /* whoever waits for the end: this is it */
+		ctl_reply(&d->ctl, d->detach_client, EXIT_OK, NULL);
+}
+
+void device_adopt(struct device *d)
+{
+	struct err err = { 0 };
+
+	d->page->pid = getpid();
+	(void)host_process_start(d->page->pid, &d->page->pid_start);
+	d->page->supervised = 0;
+	d->page->standby_pid = 0;
+	/* The ledger's entry of a dead process would be taken back. */
+	if (device_reserve_up(d, &err) < 0)
+		log_say(LOG_LEVEL_WARNING, "%s", err.text);
+	log_say(LOG_LEVEL_ERR,
+		"%s: the supervisor has died; requests are served, but if this process "
+		"dies too, nobody takes over", d->path);
 }

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * One device composed: server connection, pinned region, engine, front, kernel
- * device. device_attach() is a table of steps, each with its undoing, taken in
- * order and undone in reverse, so that a failure at any point and a detach are
- * the same thing.
+ * device. Attach is a table of steps, each with its undoing, taken in order and
+ * undone in reverse, so that a failure at any point and a detach are the same
+ * thing.
  *
- * Control thread.
+ * The first steps are the supervisor's: what they make is held until the detach
+ * and inherited by each worker, which is forked with a copy of all of this. The
+ * others are a worker's, done anew by each, in another way by one that takes the
+ * device over from one that has died.
+ *
+ * The supervisor, and a worker's control thread.
  */
 #ifndef NBD_DEVICE_H
 #define NBD_DEVICE_H
@@ -29,10 +34,27 @@
 
 struct device_front;
 
+/* In memory that the supervisor and all workers share. */
+struct device_shared {
+	struct err err;    /* why the first worker could not attach */
+	bool appeared;     /* the kernel has the device */
+	uint64_t died_ns;  /* when the last worker was seen to have died */
+	int32_t ready_pid; /* the worker that has attached, or taken over */
+};
+
 struct device {
 	const struct attach_options *options;
 	const struct device_front *kind;
 	size_t steps_done; /* of the table in device.c */
+	bool again;        /* this worker takes over */
+	struct pin held;   /* shared: */
+	struct device_shared *shared;
+	void *reserve;     /* memory of the reserve's slots */
+	/* page->guarantees, or own_rows until a takeover has been verified. */
+	struct stats_guarantee *rows;
+	struct stats_guarantee own_rows[STATS_GUARANTEES];
+	/* As the supervisor left them: what a takeover's rows begin with. */
+	struct stats_guarantee held_rows[STATS_GUARANTEES];
 	uint32_t index;    /* of /dev/nbdN or /dev/ublkbN */
 	char name[DEVICE_NAME_BYTES]; /* "nbd0" */
 	char path[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
@@ -41,6 +63,7 @@ struct device {
 	struct blockdev_saved queue; /* settings of the device before us */
 	uint32_t block_bytes; /* logical block size */
 	int lock_fd;          /* attaches take turns choosing a device */
+	int report_fd;        /* to who waits for the attach; not a worker's */
 
 	struct tls tls;
 	struct conn conn;
@@ -50,6 +73,7 @@ struct device {
 	struct shed shed;
 
 	struct pin pin;
+	void *rx; /* memory of the receive buffers */
 	struct base base; /* slots of the engine's pool that come and go */
 	struct pressure pressure;
 	struct engine_config config;
@@ -90,14 +114,31 @@ struct device {
 /* ublk where the kernel has what it takes, else nbd. Loads the driver. */
 enum front_kind device_prefer_ublk(void);
 
-/* All of it, or nothing with *err set. */
-int device_attach(struct device *d, const struct attach_options *options,
-		  struct err *err);
+/* The supervisor's part. All of it, or nothing with *err set. */
+int device_hold(struct device *d, const struct attach_options *options,
+		struct err *err);
+
+/* The other attaches may choose a device now; also a worker's first deed. */
+void device_unlock(struct device *d);
+
+/* What is held is let go, once no worker is there any more. */
+void device_release(struct device *d);
+
+/*
+ * A worker's part up to where a standby has to wait, because from there on only
+ * one at a time can do it. All, or nothing with *err set. again: for a takeover.
+ */
+int device_prepare(struct device *d, bool again, struct err *err);
+
+/* And the rest of it. */
+int device_attach(struct device *d, struct err *err);
 
 /* Whether a detach would take something away from somebody. 0, or X_BUSY. */
 int device_check_idle(const struct device *d, struct err *err);
 
-/* Undoes everything. force: requests that wait for the server fail. */
+/*
+ * Undoes the worker's part. force: requests that wait for the server fail.
+ */
 void device_detach(struct device *d, bool force);
 
 /* The engine's event descriptor is readable: act on its news. */
@@ -106,7 +147,16 @@ void device_on_news(struct device *d);
 /* poll(2) has seen these events on the trigger of d->pressure. */
 void device_on_pressure(struct device *d, short events);
 
-/* Reconnects if an attempt is due; refreshes the slow numbers of the page. */
+/* Refreshes the slow numbers of the page, and all that is due. */
 void device_tick(struct device *d);
+
+/* What conn_due_ms() asks for: goes on with an old link, makes a new one. */
+void device_step_link(struct device *d);
+
+/*
+ * The supervisor has died: what was its own is this worker's now, and status and
+ * the ledger are told so.
+ */
+void device_adopt(struct device *d);
 
 #endif

@@ -15,6 +15,7 @@
 enum device_front_step {
 	DEVICE_CHOOSE,  /* there is a device, and it has a name */
 	DEVICE_PREPARE, /* before memory is pinned */
+	DEVICE_TOOLS,   /* what the worker needs to make it appear */
 	DEVICE_END,     /* our end of the way to the kernel */
 	DEVICE_APPEAR,  /* programs can open the device */
 	DEVICE_TUNE,
@@ -24,9 +25,23 @@ enum device_front_step {
 struct device_step {
 	const char *name;
 	int (*up)(struct device *d, struct err *err); /* NULL: nothing to do */
+	/* Instead, where the device is taken over from a worker that died. */
+	int (*again)(struct device *d, struct err *err);
 	/* Undoes all that up did, or the part that it did before it failed. */
 	void (*down)(struct device *d);
 };
+
+/* A row of the tables in device_hold.c (supervisor) and device.c (workers). */
+struct device_row {
+	struct device_step own;
+	enum device_front_step of_front; /* where own is empty */
+};
+
+#define OWN(name, up, again, down) { .own = { name, up, again, down } }
+#define OF_FRONT(step) { .of_front = step }
+
+extern const struct device_row device_held[];
+extern const size_t device_held_count;
 
 struct device_front {
 	const char *name; /* as status shows it */
@@ -39,6 +54,9 @@ struct device_front {
 
 extern const struct device_front device_nbd;
 extern const struct device_front device_ublk;
+
+/* Its part of the kernel's reserve, for the process that calls. */
+int device_reserve_up(struct device *d, struct err *err);
 
 /* Names the device after d->index. */
 void device_set_name(struct device *d, enum front_kind front);

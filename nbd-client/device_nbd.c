@@ -5,10 +5,12 @@
  * through netlink, and tuned again. Control thread.
  */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/blockdev.h"
 #include "nbd-client/device.h"
@@ -21,6 +23,11 @@
 #include "nbd-client/sizing.h"
 
 #define READY_TIMEOUT_MS 10000u
+
+/* Taking over. The kernel sees the end of a dead worker's socket in a kworker. */
+#define RECONFIGURE_PAUSE_MS 20
+#define DROPPED_POLL_MS 100
+#define RECONFIGURE_TIMEOUT_MS 5000u
 
 /* What the kernel's nbd driver understands of a server's flags. */
 #define KERNEL_FLAGS                                                           \
@@ -44,7 +51,8 @@ static int choose_up(struct device *d, struct err *err)
 		d->index = (uint32_t)d->options->index;
 	else
 		ret = nbd_sysfs_find_free(&d->index, err);
-	if (!ret && nbd_sysfs_pid(d->index, &pid) == 0)
+	if (!ret && !d->options->recover &&
+	    nbd_sysfs_pid(d->index, &pid) == 0)
 		ret = err_set(err, X_BUSY, EBUSY,
 			      "/dev/nbd%u is in use by process %d; choose another device, "
 			      "or detach it first", d->index, (int)pid);
@@ -85,12 +93,20 @@ static int make_device(struct device *d, struct err *err)
 
 static void donate(struct device *d)
 {
-	donor_donate(&d->conn.sockets, &d->genl, d->index,
-		     d->page->guarantees);
+	uint32_t index = d->index;
+
+	/* The device itself is in use when it is recovered. */
+	if (d->options->recover && nbd_sysfs_find_free(&index, NULL) < 0)
+		stats_guarantee_set(d->rows, DONOR_ROW, GUARANTEE_DEGRADED,
+				    "none: no other nbd device is free");
+	else
+		donor_donate(&d->conn.sockets, &d->genl, index, d->rows);
 }
 
 static int tune_early_up(struct device *d, struct err *err)
 {
+	if (d->options->recover)
+		return 0; /* as it was; what it was before is not known */
 	if (!blockdev_exists(d->name)) {
 		int ret = make_device(d, err);
 
@@ -137,6 +153,19 @@ static void pair_down(struct device *d)
 	d->kernel_end = -1;
 }
 
+/* NULL: too long for the kernel to keep. RECONFIGURE must repeat it. */
+static const char *backend(const struct device *d)
+{
+	return d->uri[GENL_BACKEND_BYTES - 1] ? NULL : d->uri;
+}
+
+/* Or its death would never show as an end of file. */
+static void close_kernel_end(struct device *d)
+{
+	close(d->kernel_end);
+	d->kernel_end = -1;
+}
+
 static int appear_up(struct device *d, struct err *err)
 {
 	uint32_t dead_s = d->options->dead_timeout_s;
@@ -149,7 +178,7 @@ static int appear_up(struct device *d, struct err *err)
 		.server_flags = d->conn.export.flags & KERNEL_FLAGS,
 		.timeout_s = 0,
 		.dead_conn_timeout_s = dead_s ? dead_s : DEAD_CONN_FOREVER_S,
-		.backend = d->uri[GENL_BACKEND_BYTES - 1] ? NULL : d->uri,
+		.backend = backend(d),
 	};
 	uint32_t index;
 	int ret;
@@ -163,8 +192,56 @@ static int appear_up(struct device *d, struct err *err)
 	if (ret < 0)
 		return ret;
 	d->appeared = true;
-	close(d->kernel_end); /* or its death would never show as an EOF */
-	d->kernel_end = -1;
+	d->shared->appeared = true;
+	close_kernel_end(d);
+	return 0;
+}
+
+/*
+ * The kernel replaces a socket only when it has seen the end of the old one, and
+ * drops the new one without a word otherwise: then ours is at its end.
+ */
+static bool was_dropped(const struct device *d)
+{
+	struct pollfd fd = { .fd = d->our_end, .events = POLLRDHUP };
+
+	return poll(&fd, 1, DROPPED_POLL_MS) == 1 &&
+	       fd.revents & (POLLRDHUP | POLLHUP);
+}
+
+static int appear_again(struct device *d, struct err *err)
+{
+	uint64_t end_ns = clock_now_ns() + RECONFIGURE_TIMEOUT_MS * NS_PER_MS;
+	pid_t pid;
+
+	d->appeared = true; /* and a detach would make it disappear */
+	genl_drain(&d->genl);
+	for (;;) {
+		int ret;
+
+		poll(NULL, 0, RECONFIGURE_PAUSE_MS);
+		if (d->kernel_end < 0) {
+			pair_down(d);
+			ret = pair_up(d, err);
+			if (ret < 0)
+				return ret;
+		}
+		ret = genl_nbd_reconfigure(&d->genl, d->index, &d->kernel_end,
+					   1, backend(d), err);
+		if (ret < 0)
+			return nbd_sysfs_pid(d->index, &pid) == -ENOENT ?
+				       -ENODEV : ret;
+		close_kernel_end(d);
+		if (!was_dropped(d))
+			break;
+		if (clock_now_ns() >= end_ns)
+			return err_set(err, X_KERNEL, ETIMEDOUT,
+				       "%s: the kernel takes no new socket; see dmesg",
+				       d->path);
+	}
+	d->shared->appeared = true;
+	d->engine->mail.front_fd = d->our_end;
+	engine_post(d->engine, MAIL_FRONT_UP);
 	return 0;
 }
 
@@ -180,11 +257,21 @@ static void appear_down(struct device *d)
 	device_wait_news(d, &d->front_gone, GONE_TIMEOUT_MS);
 	if (nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, &err) < 0)
 		log_say(LOG_LEVEL_WARNING, "%s", err.text);
+	d->shared->appeared = false;
 }
 
-/* The kernel device is gone again, or never came. */
+/*
+ * The kernel device is gone again, or never came; unless a worker died that
+ * cannot be replaced.
+ */
 static void tune_early_down(struct device *d)
 {
+	struct err err = { 0 };
+
+	if (d->shared && d->shared->appeared &&
+	    (genl_nbd_disconnect(&d->genl, d->index, &err) < 0 ||
+	     nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, &err) < 0))
+		log_say(LOG_LEVEL_ERR, "%s", err.text);
 	blockdev_restore(d->name, &d->queue);
 }
 
@@ -195,7 +282,7 @@ static int tune_up(struct device *d, struct err *err)
 
 	if (!ret)
 		ret = blockdev_tune(d->name, d->config.slot_bytes, 0,
-				    d->page->guarantees, err);
+				    d->rows, err);
 	return ret;
 }
 
@@ -212,11 +299,14 @@ const struct device_front device_nbd = {
 	.make_front = make_front,
 	.donate = donate,
 	.steps = {
-		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_down },
-		[DEVICE_PREPARE] = { "tune the device", tune_early_up,
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL,
+				    choose_down },
+		[DEVICE_PREPARE] = { "tune the device", tune_early_up, NULL,
 				     tune_early_down },
-		[DEVICE_END] = { "socket pair", pair_up, pair_down },
-		[DEVICE_APPEAR] = { "device appears", appear_up, appear_down },
-		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL },
+		[DEVICE_TOOLS] = { "socket pair", pair_up, pair_up, pair_down },
+		[DEVICE_END] = { .name = "none" },
+		[DEVICE_APPEAR] = { "device appears", appear_up, appear_again,
+				    appear_down },
+		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL, NULL },
 	},
 };

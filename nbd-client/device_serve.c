@@ -38,7 +38,7 @@ static void *thread_main(void *arg)
 
 	d->page->data.tid = gettid();
 	/* First of all: what the ring makes inherits it. */
-	host_protect_thread("data0", HOST_FIFO_DATA, d->page->guarantees);
+	host_protect_thread("data0", HOST_FIFO_DATA, d->rows);
 	ret = engine_open(d->engine, d->front);
 	report_open(d, ret);
 	if (ret == 0) {
@@ -109,7 +109,7 @@ void device_thread_down(struct device *d)
 	pthread_join(d->thread, NULL);
 	d->thread_started = false;
 	log_drain(&d->engine->log);
-	if (d->conn.state != CONN_DOWN)
+	if (d->conn.fd >= 0)
 		conn_close(&d->conn);
 }
 
@@ -160,6 +160,21 @@ void device_link_up(struct device *d)
 	show_link(d, STATS_LINK_UP);
 }
 
+/* The first link after a takeover: from now on requests are answered again. */
+static void show_interruption(struct device *d)
+{
+	struct stats_page *p = d->page;
+
+	if (!d->again)
+		return;
+	d->again = false;
+	p->interruption_ms = (clock_now_ns() - d->shared->died_ns) / NS_PER_MS;
+	if (p->interruption_ms > p->interruption_max_ms)
+		p->interruption_max_ms = p->interruption_ms;
+	log_say(LOG_LEVEL_NOTICE, "%s: taken over after %llu ms", d->path,
+		(unsigned long long)p->interruption_ms);
+}
+
 /* True if it says something new. */
 static bool show_error(struct device *d, const char *text)
 {
@@ -183,7 +198,7 @@ static void link_lost(struct device *d)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
 	/* Ends the engine's operations; then comes NEWS_LINK_IDLE. */
-	conn_shutdown(&d->conn);
+	conn_shutdown(&d->conn, error);
 	show_error(d, reason);
 	d->page->connect_attempts = 0;
 	show_link(d, STATS_LINK_DOWN);
@@ -205,10 +220,28 @@ static void reconnect(struct device *d)
 			log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, err.text);
 		return;
 	}
-	d->page->reconnects++;
 	device_link_up(d);
+	show_interruption(d);
+	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
 		d->conn.addrs.where);
+}
+
+void device_step_link(struct device *d)
+{
+	uint64_t was = d->conn.unfenced;
+
+	conn_step(&d->conn, clock_now_ns());
+	if (d->conn.unfenced != was) {
+		d->page->unfenced++;
+		log_say(LOG_LEVEL_WARNING,
+			"%s: the old connection was not seen to end in %u ms; a server "
+			"that still works on it could write late", d->path,
+			d->conn.fence_ms);
+	}
+	if (d->conn.state == CONN_DOWN &&
+	    conn_due_ms(&d->conn, clock_now_ns()) == 0)
+		reconnect(d);
 }
 
 /* I/O fails only where the user has said after how long. */
@@ -315,7 +348,8 @@ void device_pressure_up(struct device *d)
 	d->page->psi = d->pressure.trigger_fd >= 0;
 	show_pressure(d);
 	on_pressure_change(d, false);
-	base_follow(d, d->base.count);
+	/* Requests wait for a takeover to end, so there it is not filled now. */
+	base_follow(d, d->again ? 0 : d->base.count);
 }
 
 void device_on_pressure(struct device *d, short events)
@@ -396,6 +430,5 @@ void device_tick(struct device *d)
 	if (d->conn.state == CONN_UP)
 		d->dead = false;
 	check_dead(d, now_ns);
-	if (conn_due_ms(&d->conn, now_ns) == 0)
-		reconnect(d);
+	device_step_link(d);
 }

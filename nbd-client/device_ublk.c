@@ -29,6 +29,7 @@
 /* Three times at most, which "detach --force" waits for. */
 #define STOP_TIMEOUT_MS 3000u
 #define GONE_TIMEOUT_MS 10000u
+#define RECOVER_TIMEOUT_MS 5000u
 
 /*
  * One discard or write-zeroes request. The engine sends it in pieces; less than
@@ -90,11 +91,29 @@ static int choose_up(struct device *d, struct err *err)
 		while (is_taken(d->index))
 			d->index++;
 	device_set_name(d, FRONT_UBLK);
-	if (is_taken(d->index))
+	if (!d->options->recover && is_taken(d->index))
 		return err_set(err, X_BUSY, EBUSY,
 			       "%s is in use; choose another device, or detach it "
 			       "first", d->path);
 	return 0;
+}
+
+/* One that is there has as many tags of the size that it was made with. */
+static int check_added(struct device *d, struct err *err)
+{
+	const struct ublk_dev_info *info = &d->ublk.ctl.info;
+	int ret = ublk_ctl_find(&d->ublk.ctl, d->index, err);
+
+	if (ret == -ENODEV)
+		return err_set(err, X_NOT_FOUND, ENODEV, "there is no %s",
+			       d->path);
+	if (!ret && (info->queue_depth != d->config.slots ||
+		     info->max_io_buf_bytes != d->config.slot_bytes))
+		ret = err_set(err, X_REFUSED, ESTALE,
+			      "%s has %u slots of %u bytes; has the server's limit "
+			      "changed?", d->path, info->queue_depth,
+			      info->max_io_buf_bytes);
+	return ret;
 }
 
 static int add_up(struct device *d, struct err *err)
@@ -111,16 +130,19 @@ static int add_up(struct device *d, struct err *err)
 	char also[64];
 	int ret = ublk_ctl_open(&d->ublk.ctl, err);
 
-	if (!ret)
+	if (!ret && d->options->recover)
+		ret = check_added(d, err);
+	else if (!ret)
 		ret = ublk_ctl_add(&d->ublk.ctl, d->index, d->config.slots,
 				   &disk, err);
 	if (ret < 0)
 		return ret;
-	d->ublk.added = true;
+	d->ublk.added = !d->options->recover; /* else not ours to delete, yet */
 	ublk_ctl_describe(&d->ublk.ctl, also, sizeof(also));
-	stats_guarantee_set(d->page->guarantees, "ublk", GUARANTEE_OK,
+	stats_guarantee_set(d->rows, "ublk", GUARANTEE_OK,
 			    "user recovery, reissue; not used: %s",
 			    also[0] ? also : "nothing");
+	ublk_ctl_close(&d->ublk.ctl); /* a worker makes its own */
 	return 0;
 }
 
@@ -129,8 +151,14 @@ static void add_down(struct device *d)
 {
 	struct err err = { 0 };
 
-	if (d->ublk.added &&
-	    ublk_ctl_delete(&d->ublk.ctl, GONE_TIMEOUT_MS, &err) < 0)
+	ublk_ctl_close(&d->ublk.ctl); /* of an attempt to add it that failed */
+	if (!d->ublk.added && !(d->shared && d->shared->appeared))
+		return;
+	if (ublk_ctl_open(&d->ublk.ctl, &err) == 0) {
+		d->ublk.ctl.dev_id = d->index;
+		(void)ublk_ctl_delete(&d->ublk.ctl, GONE_TIMEOUT_MS, &err);
+	}
+	if (err.exit_code)
 		log_say(LOG_LEVEL_WARNING, "%s", err.text);
 	ublk_ctl_close(&d->ublk.ctl);
 }
@@ -138,7 +166,7 @@ static void add_down(struct device *d)
 /* Only nbd.ko makes a socket SOCK_MEMALLOC: through a device it can spare. */
 static void donate(struct device *d)
 {
-	struct stats_guarantee *rows = d->page->guarantees;
+	struct stats_guarantee *rows = d->rows;
 	struct genl genl;
 	struct err err = { 0 };
 	uint32_t spare;
@@ -203,8 +231,24 @@ static int end_up(struct device *d, struct err *err)
 	return 0;
 }
 
+static int tools_up(struct device *d, struct err *err)
+{
+	int ret = ublk_ctl_open(&d->ublk.ctl, err);
+
+	d->ublk.ctl.dev_id = d->index;
+	return ret;
+}
+
+static int end_again(struct device *d, struct err *err)
+{
+	int ret = ublk_ctl_recover_begin(&d->ublk.ctl, d->index,
+					 RECOVER_TIMEOUT_MS, err);
+
+	return ret ? ret : end_up(d, err);
+}
+
 /* After the data thread has ended. */
-static void end_down(struct device *d)
+static void tools_down(struct device *d)
 {
 	if (d->ublk.descs)
 		munmap(d->ublk.descs, d->ublk.descs_bytes);
@@ -212,6 +256,7 @@ static void end_down(struct device *d)
 		close(d->ublk.fd);
 	d->ublk.descs = NULL;
 	d->ublk.fd = -1;
+	ublk_ctl_close(&d->ublk.ctl);
 }
 
 static int appear_up(struct device *d, struct err *err)
@@ -221,6 +266,15 @@ static int appear_up(struct device *d, struct err *err)
 	engine_post(d->engine, MAIL_FRONT_UP);
 	d->appeared = true;
 	return ublk_ctl_start(&d->ublk.ctl, START_TIMEOUT_MS, err);
+}
+
+static int appear_again(struct device *d, struct err *err)
+{
+	d->engine->mail.front_fd = -1;
+	engine_post(d->engine, MAIL_FRONT_UP);
+	d->appeared = true;
+	d->shared->appeared = true;
+	return ublk_ctl_recover_end(&d->ublk.ctl, RECOVER_TIMEOUT_MS, err);
 }
 
 static void appear_down(struct device *d)
@@ -257,7 +311,7 @@ static int tune_up(struct device *d, struct err *err)
 	 */
 	if (!ret)
 		ret = blockdev_tune(d->name, d->config.slot_bytes,
-				    d->config.slots - 1, d->page->guarantees,
+				    d->config.slots - 1, d->rows,
 				    err);
 	return ret;
 }
@@ -267,10 +321,13 @@ const struct device_front device_ublk = {
 	.make_front = make_front,
 	.donate = donate,
 	.steps = {
-		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL },
-		[DEVICE_PREPARE] = { "add the device", add_up, add_down },
-		[DEVICE_END] = { "character device", end_up, end_down },
-		[DEVICE_APPEAR] = { "device appears", appear_up, appear_down },
-		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL },
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL, NULL },
+		[DEVICE_PREPARE] = { "add the device", add_up, NULL, add_down },
+		[DEVICE_TOOLS] = { "command ring", tools_up, tools_up,
+				   tools_down },
+		[DEVICE_END] = { "character device", end_up, end_again, NULL },
+		[DEVICE_APPEAR] = { "device appears", appear_up, appear_again,
+				    appear_down },
+		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL, NULL },
 	},
 };

@@ -105,6 +105,13 @@ void genl_close(struct genl *genl)
 	genl->fd = -1;
 }
 
+void genl_drain(struct genl *genl)
+{
+	while (recv(genl->fd, genl->answer, sizeof(genl->answer),
+		    MSG_DONTWAIT) > 0)
+		;
+}
+
 /* Starts a request in the one message that there is. */
 static int begin(struct genl *genl, uint8_t command, int32_t index)
 {

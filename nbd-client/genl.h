@@ -44,6 +44,12 @@ struct genl {
 	uint8_t answer[2 * GENL_MESSAGE_BYTES];
 };
 
+/*
+ * For a process that goes on with the socket of one that has died: throws away
+ * the answers that nobody has read.
+ */
+void genl_drain(struct genl *genl);
+
 struct nbd_connect {
 	int32_t index; /* of /dev/nbdN, or GENL_INDEX_ANY */
 	const int *fds;

@@ -37,6 +37,8 @@ extern struct host_paths host_paths;
  */
 #define HOST_FIFO_DATA 20
 #define HOST_FIFO_CONTROL 10
+/* Above them: it acts when one of them has died, or does not let go. */
+#define HOST_FIFO_SUPERVISOR 25
 
 /* Stack that a thread of ours may need; touched in advance. */
 #define HOST_STACK_BYTES (128u * KIB)

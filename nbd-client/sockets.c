@@ -126,6 +126,22 @@ void sockets_give(struct sockets *s, int fd)
 	close(fd);
 }
 
+bool sockets_each(const struct sockets *s, bool (*f)(int fd))
+{
+	bool all = true;
+
+	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
+		all &= s->ready[i] < 0 || f(s->ready[i]);
+	return all;
+}
+
+void sockets_reset(struct sockets *s)
+{
+	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
+		if (s->ready[i] >= 0)
+			sockets_give(s, s->ready[i]);
+}
+
 static void give(void *arg, int fd)
 {
 	sockets_give(arg, fd);

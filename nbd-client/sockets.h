@@ -59,6 +59,12 @@ struct link_sockets sockets_source(struct sockets *s);
 /* A socket that was taken, connected or not, comes back or is closed. */
 void sockets_give(struct sockets *s, int fd);
 
+/* Calls f for each ready one; true if all calls were. */
+bool sockets_each(const struct sockets *s, bool (*f)(int fd));
+
+/* All ready ones come back, whoever of this host's processes used them. */
+void sockets_reset(struct sockets *s);
+
 void sockets_fini(struct sockets *s);
 
 #endif

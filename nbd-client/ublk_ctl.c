@@ -2,6 +2,7 @@
 /* Commands to ublk_drv; the control thread and the command line. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,9 @@
 
 /* For commands that wait for nobody. */
 #define COMMAND_TIMEOUT_MS 5000u
+
+/* A dead server's memory and descriptors take the kernel some 50 ms. */
+#define RECOVER_POLL_MS 5
 
 #define SECTOR_BYTES 512u
 
@@ -274,6 +278,35 @@ int ublk_ctl_start(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err)
 		      timeout_ms);
 
 	return ret < 0 ? failed(c, "start", ret, err) : 0;
+}
+
+int ublk_ctl_recover_begin(struct ublk_ctl *c, uint32_t index,
+			   uint32_t timeout_ms, struct err *err)
+{
+	uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
+	int ret;
+
+	c->dev_id = index;
+	for (;;) {
+		ret = run(c, UBLK_U_CMD_START_USER_RECOVERY, NULL, 0, 0,
+			  COMMAND_TIMEOUT_MS);
+		if (ret != -EBUSY || clock_now_ns() >= end_ns)
+			break;
+		poll(NULL, 0, RECOVER_POLL_MS);
+	}
+	/* One who died before he had fetched anything has begun already. */
+	if (ret == -EINVAL)
+		ret = 0;
+	return ret < 0 ? failed(c, "take over", ret, err) : 0;
+}
+
+int ublk_ctl_recover_end(struct ublk_ctl *c, uint32_t timeout_ms,
+			 struct err *err)
+{
+	int ret = run(c, UBLK_U_CMD_END_USER_RECOVERY, NULL, 0,
+		      (uint64_t)getpid(), timeout_ms);
+
+	return ret < 0 ? failed(c, "take over", ret, err) : 0;
 }
 
 int ublk_ctl_stop(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err)

@@ -73,6 +73,16 @@ int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t depth,
 int ublk_ctl_start(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err);
 
 /*
+ * Takes a device over whose server has died: begin, open and fetch as for a new
+ * one, end. begin waits until the kernel has got everything back from the dead
+ * one; -ENODEV: there is no such device.
+ */
+int ublk_ctl_recover_begin(struct ublk_ctl *c, uint32_t index,
+			   uint32_t timeout_ms, struct err *err);
+int ublk_ctl_recover_end(struct ublk_ctl *c, uint32_t timeout_ms,
+			 struct err *err);
+
+/*
  * Makes /dev/ublkbN disappear. The kernel waits for requests under way; after
  * -ETIMEDOUT call again to go on waiting. -ENODEV is 0.
  */

@@ -263,8 +263,12 @@ static void not_less_than_before(void **state)
 	assert_true(conn.peer.expires <= time(NULL) + 30 * 86400 &&
 		    conn.peer.expires > time(NULL) + 29 * 86400);
 	script_server_stop(&server);
-	conn_shutdown(&conn);
+	conn_shutdown(&conn, 0);
 	conn_close(&conn);
+	while (conn.state != CONN_DOWN) { /* the server's end is gone already */
+		usleep(1000);
+		conn_step(&conn, clock_now_ns());
+	}
 	snprintf(behaviour, sizeof(behaviour), "-p %u tls-refused",
 		 addr.port);
 	start(&again);

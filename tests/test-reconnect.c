@@ -63,7 +63,8 @@ static void on_news(void)
 	news = engine_take_news(r.k.engine);
 	assert_false(news & (NEWS_FAILED | NEWS_FRONT_GONE | NEWS_CLOSED));
 	if (news & NEWS_LINK_LOST)
-		conn_shutdown(&r.k.conn);
+		conn_shutdown(&r.k.conn,
+			      atomic_load(&r.k.engine->news.link_error));
 	if (news & NEWS_LINK_IDLE)
 		conn_close(&r.k.conn);
 }

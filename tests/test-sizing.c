@@ -196,7 +196,7 @@ static void pinned_is_what_is_carved(void **state)
 		};
 
 		pin_carve(&pin, sizeof(struct engine));
-		pin_carve(&pin, sizeof(struct front_nbd));
+		pin_carve(&pin, DEVICE_FRONT_BYTES);
 		pin_carve(&pin, engine_rx_bytes());
 		pin_carve(&pin, engine_reserve_bytes(&c));
 		assert_int_equal(pin.used, pin.bytes);

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The supervisor's steps of attach: what is held until the detach, and inherited
+ * by each worker. The supervisor.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/proto.h"
+#include "nbd-client/device.h"
+#include "nbd-client/device_front.h"
+#include "nbd-client/host.h"
+#include "nbd-client/host_strangers.h"
+#include "nbd-client/measure.h"
+#include "nbd-client/sizing.h"
+#include "nbd-client/swap.h"
+#include "nbd-client/words.h"
+
+/* ---- what the server has ---- */
+
+/* What is there already cannot become larger or smaller. */
+static int check_size(const struct device *d, struct err *err)
+{
+	uint64_t bytes;
+
+	if (!d->options->recover || blockdev_size(d->name, &bytes) < 0 ||
+	    bytes == d->size_bytes)
+		return 0;
+	return err_set(err, X_REFUSED, ESTALE,
+		       "%s has %llu bytes but the export %llu; is it the right one?",
+		       d->path, (unsigned long long)bytes,
+		       (unsigned long long)d->size_bytes);
+}
+
+static int choose_blocks(struct device *d, struct err *err)
+{
+	const struct export_info *x = &d->conn.export;
+	uint32_t asked = d->options->block_bytes;
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
+
+	d->block_bytes = asked ? asked : x->block_min > 512 ? x->block_min : 512;
+	if (d->block_bytes < x->block_min)
+		return err_set(err, X_USAGE, EINVAL,
+			       "the server takes no blocks smaller than %u bytes; "
+			       "leave --block-size out or use that",
+			       x->block_min);
+	if (d->block_bytes > page)
+		return err_set(err, X_KERNEL, ENOTSUP,
+			       "the server needs blocks of %u bytes, this kernel's nbd driver "
+			       "has at most %u; set a smaller minimum block size at the server",
+			       d->block_bytes, page);
+	if (x->block_max < SLOT_BYTES_MIN)
+		return err_set(err, X_REFUSED, ENOTSUP,
+			       "the server takes at most %u bytes in a request, which is "
+			       "less than a page; raise its maximum block size",
+			       x->block_max);
+	d->size_bytes = proto_usable_bytes(x->size_bytes, d->block_bytes);
+	if (!d->size_bytes)
+		return err_set(err, X_REFUSED, EINVAL,
+			       "the export has %llu bytes, less than a block of %u; "
+			       "nothing to attach",
+			       (unsigned long long)x->size_bytes,
+			       d->block_bytes);
+	return 0;
+}
+
+static int probe_up(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	struct socket_memory memory;
+	int ret;
+
+	addr_format(&o->addr, d->uri, sizeof(d->uri));
+	memory = sizing_socket_memory(o);
+	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
+	d->conn.fence_ms = o->fence_ms;
+	if (!ret)
+		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
+	if (!ret)
+		ret = conn_probe(&d->conn, err); /* opened once protected */
+	if (ret < 0)
+		return ret;
+	if (o->swapon && (d->conn.export.flags & NBD_FLAG_READ_ONLY))
+		return err_set(err, X_REFUSED, EROFS,
+			       "the export is read-only and cannot be swapped to");
+	d->config = sizing_config(o, &d->conn.export);
+	return choose_blocks(d, err);
+}
+
+static void probe_down(struct device *d)
+{
+	conn_fini(&d->conn);
+	tls_close(&d->tls);
+}
+
+/* ---- which device ---- */
+
+static int lock_up(struct device *d, struct err *err)
+{
+	mkdir(RUN_DIR, 0755);
+	d->lock_fd = open(RUN_DIR "/attach.lock",
+			  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (d->lock_fd < 0 || flock(d->lock_fd, LOCK_EX) < 0)
+		return err_set(err,
+			       errno == EACCES ? X_PERMISSION : X_FAILURE,
+			       errno, "cannot lock " RUN_DIR "/attach.lock: %s; "
+			       "attach needs root", strerror(errno));
+	return 0;
+}
+
+void device_unlock(struct device *d)
+{
+	if (d->lock_fd >= 0)
+		close(d->lock_fd);
+	d->lock_fd = -1;
+}
+
+void device_set_name(struct device *d, enum front_kind front)
+{
+	struct blockdev b;
+
+	blockdev_set(&b, front, d->index);
+	memcpy(d->name, b.name, sizeof(d->name));
+	memcpy(d->path, b.path, sizeof(d->path));
+}
+
+/* The sockets that serve later, in the cgroup that we are in now. */
+static int sockets_up(struct device *d, struct err *err)
+{
+	struct stats_guarantee *rows = d->rows;
+	int family = d->conn.family;
+	int reserved, ret;
+
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	ret = sockets_prepare(&d->conn.sockets, family, &reserved, err);
+	if (ret < 0 || d->options->swap == SWAP_NO)
+		return ret;
+	if (measure_left_out(MEASURE_SOCKET_MEMORY))
+		; /* asked for none */
+	else if (reserved == 0)
+		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_OK,
+				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
+				    d->conn.sockets.memory.reserve_bytes / KIB,
+				    SOCKETS_COUNT);
+	else
+		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_DEGRADED,
+				    "no SO_RESERVE_MEM: %s",
+				    reserved == -EOPNOTSUPP ?
+					    "the process is in no memory cgroup" :
+					    strerror(-reserved));
+	if (!measure_left_out(MEASURE_DONOR))
+		d->kind->donate(d);
+	return 0;
+}
+
+/* ---- the page that shows it ---- */
+
+static void fill_page(struct device *d)
+{
+	struct stats_page *p = d->page;
+	const struct export_info *x = &d->conn.export;
+
+	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
+	memcpy(p->uri, d->uri, sizeof(p->uri));
+	p->attached_at = (uint64_t)time(NULL);
+	p->link_since = p->attached_at;
+	p->export_bytes = d->size_bytes;
+	p->export_flags = x->flags;
+	p->block_bytes = d->block_bytes;
+	p->server_block_min = x->block_min;
+	p->server_block_pref = x->block_pref;
+	p->server_block_max = x->block_max;
+	p->structured = x->structured;
+	p->read_only = d->options->read_only ||
+		       (x->flags & NBD_FLAG_READ_ONLY) != 0;
+	p->swap = d->options->swap != SWAP_NO;
+	p->swap_priority = d->options->swapon_priority;
+	p->slots = d->config.slots;
+	p->slot_bytes = d->config.slot_bytes;
+	p->slots_reserve = d->config.slots_reserve;
+	p->open_tx_bytes = d->config.open.tx_bytes;
+	p->open_rx_bytes = d->config.open.rx_bytes;
+	p->guaranteed_tx_bytes = d->config.guaranteed.tx_bytes;
+	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
+}
+
+static int page_up(struct device *d, struct err *err)
+{
+	int ret = check_size(d, err);
+	bool active;
+
+	if (!ret)
+		ret = stats_create(d->name, &d->page, err);
+	if (ret < 0)
+		return ret;
+	if (d->options->recover && swap_is_active(d->path, &active) == 0)
+		d->page->swap_active = active;
+	d->rows = d->page->guarantees;
+	fill_page(d);
+	return 0;
+}
+
+static void page_down(struct device *d)
+{
+	if (!d->page)
+		return;
+	d->page->state = STATS_GONE;
+	stats_remove(d->name, d->page);
+	d->page = NULL;
+}
+
+/* How to make it all anew should all of us die. */
+static int words_up(struct device *d, struct err *err)
+{
+	return words_keep(d->name, d->options->argc, d->options->argv, err);
+}
+
+static void words_down(struct device *d)
+{
+	/* A recovery that failed can be tried again. */
+	if (!d->options->recover || d->page->state != STATS_ATTACHING)
+		words_drop(d->name);
+}
+
+static int ctl_up(struct device *d, struct err *err)
+{
+	return ctl_listen(&d->ctl, d->name, err);
+}
+
+static void ctl_down(struct device *d)
+{
+	ctl_close(&d->ctl);
+}
+
+/* ---- protection ---- */
+
+static void leave_out(struct device *d)
+{
+	char names[MEASURE_TEXT_BYTES];
+
+	measure_leave_out(d->options->without, d->rows);
+	if (!d->options->without)
+		return;
+	measure_format(d->options->without, names, sizeof(names));
+	log_say(LOG_LEVEL_WARNING,
+		"%s: NOT protected by %s: left out by --without, which is for measuring",
+		d->path, names);
+}
+
+static int protect_up(struct device *d, struct err *err)
+{
+	char note[HOST_NOTE_BYTES];
+
+	leave_out(d);
+	if (host_drop_stale(note, err) == 0 && note[0])
+		log_say(LOG_LEVEL_NOTICE, "%s", note);
+	err_clear(err);
+	host_protect_process(d->rows);
+	if (d->options->swap != SWAP_NO && !measure_left_out(MEASURE_CGROUP))
+		host_cgroup_enter(d->name, sizing_footprint_bytes(&d->config),
+				  d->rows);
+	host_protect_thread("supervisor", HOST_FIFO_SUPERVISOR, d->rows);
+	return 0;
+}
+
+static void protect_down(struct device *d)
+{
+	(void)d;
+	host_cgroup_leave();
+}
+
+/*
+ * Only a swap device has a claim on the kernel's reserve, or who asks for it:
+ * a plain disk does not change the host's memory management.
+ */
+static bool wants_reserve(const struct device *d)
+{
+	return d->options->swap != SWAP_NO || d->options->min_free_kbytes;
+}
+
+int device_reserve_up(struct device *d, struct err *err)
+{
+	struct host_needs needs = sizing_needs(d->options);
+	struct host_ask ask = {
+		.reserve = !measure_left_out(MEASURE_RESERVE),
+		.sysctls = d->options->swap != SWAP_NO &&
+			   !measure_left_out(MEASURE_SYSCTLS),
+		.device_kbytes = host_needs_kbytes(&needs),
+		.explicit_kbytes = d->options->min_free_kbytes,
+	};
+	struct host_strangers strangers;
+	int ret;
+
+	if (!wants_reserve(d))
+		return 0;
+	(void)host_strangers_look(host_paths.proc, host_paths.sys, &strangers);
+	ask.shared_kbytes = host_strangers_kbytes(&strangers);
+	ret = host_reserve_raise(d->name, &ask, d->rows, err);
+	return d->options->swap == SWAP_YES ? ret : 0;
+}
+
+static void reserve_down(struct device *d)
+{
+	char note[HOST_NOTE_BYTES];
+	struct err err = { 0 };
+
+	if (!wants_reserve(d))
+		return;
+	if (host_reserve_release(d->name, note, &err) < 0)
+		log_say(LOG_LEVEL_WARNING, "%s", err.text);
+	else if (note[0])
+		log_say(LOG_LEVEL_WARNING, "%s", note);
+}
+
+/* ---- memory that a worker uses after another ---- */
+
+static int hold_up(struct device *d, struct err *err)
+{
+	size_t bytes = pin_pages(sizeof(*d->shared)) +
+		       pin_pages(engine_reserve_bytes(&d->config));
+	int ret = pin_init_shared(&d->held, bytes);
+
+	if (ret < 0)
+		return err_set(err, ret == -EPERM ? X_PERMISSION : X_FAILURE,
+			       -ret, "cannot lock %zu KiB of memory: %s; raise the limit on "
+			       "locked memory or use a smaller --depth or --slot-size",
+			       bytes / 1024, strerror(-ret));
+	if (measure_left_out(MEASURE_MLOCK))
+		munlock(d->held.base, d->held.bytes);
+	d->shared = pin_carve(&d->held, sizeof(*d->shared));
+	d->reserve = pin_carve(&d->held, engine_reserve_bytes(&d->config));
+	pin_seal(&d->held);
+	/* Until it is taken over; a failure leaves it to another attempt. */
+	d->shared->died_ns = clock_now_ns();
+	return 0;
+}
+
+static void hold_down(struct device *d)
+{
+	d->shared = NULL;
+	pin_fini(&d->held);
+}
+
+/* ---- strangers' packets ---- */
+
+static int shed_up(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	int ret;
+
+	if (!o->shed)
+		return 0;
+	ret = shed_open(&d->shed, d->name, &d->conn.addrs, o->shed_ports,
+			o->shed_port_count, d->rows, err);
+	if (ret < 0 && o->swap == SWAP_BEST_EFFORT) {
+		err_clear(err); /* the row tells */
+		return 0;
+	}
+	return ret;
+}
+
+static void shed_down(struct device *d)
+{
+	shed_close(&d->shed, d->name);
+}
+
+/* ---- the table ---- */
+
+const struct device_row device_held[] = {
+	OWN("ask the server", probe_up, NULL, probe_down),
+	OWN("take turns", lock_up, NULL, device_unlock),
+	OF_FRONT(DEVICE_CHOOSE),
+	OWN("status page", page_up, NULL, page_down),
+	OWN("command line", words_up, NULL, words_down),
+	OWN("control socket", ctl_up, NULL, ctl_down),
+	OWN("protection", protect_up, NULL, protect_down),
+	OWN("service sockets", sockets_up, NULL, NULL),
+	OWN("shared memory", hold_up, NULL, hold_down),
+	OF_FRONT(DEVICE_PREPARE),
+	OWN("kernel reserve", device_reserve_up, NULL, reserve_down),
+	OWN("shedding", shed_up, NULL, shed_down),
+};
+const size_t device_held_count = sizeof(device_held) / sizeof(device_held[0]);

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Child processes by descriptor. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "nbd-client/process.h"
+
+#define PROCESS_NONE ((struct process){ .fd = -1, .go_fd = -1 })
+
+int process_start(struct process *p, int (*main)(void *arg, int go_fd),
+		  void *arg)
+{
+	int go_fd = eventfd(0, EFD_CLOEXEC);
+	pid_t pid;
+	int error;
+
+	*p = PROCESS_NONE;
+	if (go_fd < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		_exit(main(arg, go_fd));
+	error = errno;
+	if (pid < 0) {
+		close(go_fd);
+		return -error;
+	}
+	*p = (struct process){
+		.pid = pid,
+		.fd = (int)syscall(SYS_pidfd_open, pid, 0),
+		.go_fd = go_fd,
+	};
+	if (p->fd >= 0)
+		return 0;
+	error = errno;
+	process_stop(p); /* what cannot be watched cannot be replaced */
+	return -error;
+}
+
+void process_go(const struct process *p)
+{
+	uint64_t one = 1;
+	ssize_t ignored = write(p->go_fd, &one, sizeof(one));
+
+	(void)ignored;
+}
+
+void process_kill(const struct process *p)
+{
+	if (p->pid > 0)
+		kill(p->pid, SIGKILL);
+}
+
+static void forget(struct process *p)
+{
+	if (p->fd >= 0)
+		close(p->fd);
+	if (p->go_fd >= 0)
+		close(p->go_fd);
+	*p = PROCESS_NONE;
+}
+
+bool process_ended(struct process *p, int *ret_status)
+{
+	struct pollfd fd = { .fd = p->fd, .events = POLLIN };
+	int status;
+
+	if (p->pid <= 0 || poll(&fd, 1, 0) != 1 ||
+	    waitpid(p->pid, &status, WNOHANG) != p->pid)
+		return false;
+	*ret_status = WIFSIGNALED(status) ? PROCESS_SIGNAL + WTERMSIG(status) :
+					    WEXITSTATUS(status);
+	forget(p);
+	return true;
+}
+
+void process_stop(struct process *p)
+{
+	process_kill(p);
+	while (p->pid > 0 && waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	forget(p);
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Waits for a worker's death and hands over. A process of its own. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "nbd-client/supervisor.h"
+#include "nbd-client/worker.h"
+
+extern char **environ;
+
+static void show(const struct supervisor *s)
+{
+	s->device->page->worker_pid = s->worker.pid;
+	s->device->page->standby_pid = s->standby.pid;
+}
+
+static void expect_heartbeat(struct supervisor *s)
+{
+	s->heartbeat_ns = 0;
+	s->silent_ticks = 0;
+}
+
+/* ---- handing over ---- */
+
+static void take_over(struct supervisor *s, uint64_t now_ns)
+{
+	struct device *d = s->device;
+	int ret = 0;
+
+	if (s->standby.pid > 0) {
+		s->worker = s->standby;
+		s->standby = (struct process){ .fd = -1, .go_fd = -1 };
+	} else {
+		ret = process_start(&s->worker, worker_take_over, d);
+	}
+	if (ret < 0) {
+		log_say(LOG_LEVEL_ERR, "%s: cannot fork: %s", d->path,
+			strerror(-ret));
+		s->retry_ns = now_ns + SUPERVISOR_RETRY_MS * NS_PER_MS;
+		return;
+	}
+	process_go(&s->worker);
+	expect_heartbeat(s);
+}
+
+/* 1: another one takes over; else supervisor_run()'s result. */
+static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
+			 struct err *err)
+{
+	struct device *d = s->device;
+
+	if (status == WORKER_DETACHED)
+		return 0;
+	if (!s->ready) {
+		*err = d->shared->err;
+		if (!err->exit_code)
+			err_set(err, X_FAILURE, ECHILD,
+				"the worker process ended with status %d before the "
+				"device was there; see the system's log",
+				status);
+		return -err->error;
+	}
+	if (status == WORKER_GIVES_UP)
+		return err_set(err, X_FAILURE, ENODEV, "%s is gone", d->path);
+	log_say(LOG_LEVEL_ERR, "%s: the worker process has died: %s %d",
+		d->path, status > PROCESS_SIGNAL ? "signal" : "status",
+		status > PROCESS_SIGNAL ? status - PROCESS_SIGNAL : status);
+	d->page->takeovers++;
+	/* The interruption goes on until somebody serves again. */
+	if (d->shared->ready_pid) {
+		d->shared->died_ns = now_ns;
+		s->retry_ns = 0;
+	} else {
+		s->retry_ns = now_ns + SUPERVISOR_RETRY_MS * NS_PER_MS;
+	}
+	d->shared->ready_pid = 0;
+	return 1;
+}
+
+static void check_ready(struct supervisor *s)
+{
+	if (s->ready || s->device->shared->ready_pid != s->worker.pid)
+		return;
+	s->ready = true;
+	device_unlock(s->device);
+	s->device->report_fd = -1; /* it is closed there */
+	s->on_ready(s->device->path, s->arg);
+}
+
+/* ---- now and then ---- */
+
+/*
+ * In ticks and not in time: one that could not run itself, because the whole
+ * machine stood still, has nothing to say about others.
+ */
+static void watch(struct supervisor *s)
+{
+	struct stats_page *page = s->device->page;
+	uint32_t limit_ticks =
+		s->device->options->watchdog_s * 1000 / SUPERVISOR_TICK_MS;
+
+	s->silent_ticks++;
+	if (s->heartbeat_ns != page->data.heartbeat_ns)
+		s->silent_ticks = 0;
+	s->heartbeat_ns = page->data.heartbeat_ns;
+	if (!limit_ticks || s->silent_ticks < limit_ticks ||
+	    s->worker.pid <= 0 || page->state != STATS_LIVE)
+		return;
+	log_say(LOG_LEVEL_ERR,
+		"%s: the worker process has shown no sign of life for %u s: killed",
+		s->device->path, s->device->options->watchdog_s);
+	page->watchdog_kills++;
+	s->silent_ticks = 0;
+	process_kill(&s->worker);
+}
+
+/* To fork is to ask for memory, so while there is plenty. */
+static void tick(struct supervisor *s, uint64_t now_ns)
+{
+	const struct stats_page *page = s->device->page;
+
+	s->tick_ns = now_ns;
+	watch(s);
+	if (s->standby.pid > 0 || s->worker.pid <= 0 || page->memory_tight ||
+	    page->state != STATS_LIVE || !s->device->shared->ready_pid)
+		return;
+	(void)process_start(&s->standby, worker_take_over, s->device);
+}
+
+int supervisor_start(struct supervisor *s, struct err *err)
+{
+	int ret;
+
+	s->worker = (struct process){ .fd = -1, .go_fd = -1 };
+	s->standby = s->worker;
+	s->device->page->supervised = 1;
+	ret = process_start(&s->worker,
+			    s->device->options->recover ? worker_take_over :
+							  worker_attach,
+			    s->device);
+	if (ret < 0)
+		return err_set(err, X_FAILURE, -ret, "cannot fork: %s",
+			       strerror(-ret));
+	process_go(&s->worker);
+	show(s);
+	return 0;
+}
+
+int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
+{
+	int status, ret;
+
+	check_ready(s);
+	if (process_ended(&s->standby, &status))
+		log_say(LOG_LEVEL_WARNING, "%s: the standby process has died",
+			s->device->path);
+	if (process_ended(&s->worker, &status)) {
+		ret = on_worker_end(s, status, now_ns, err);
+		if (ret <= 0)
+			return ret;
+	}
+	if (s->worker.pid <= 0 && now_ns >= s->retry_ns)
+		take_over(s, now_ns);
+	if (s->ready && now_ns - s->tick_ns >= SUPERVISOR_TICK_MS * NS_PER_MS)
+		tick(s, now_ns);
+	show(s);
+	return 1;
+}
+
+/* ---- the process ---- */
+
+/*
+ * Asked to end: do what an administrator would, in a process of its own,
+ * because swapoff can take minutes in which workers must be looked after.
+ */
+static void spawn_detach(struct device *d)
+{
+	char *argv[] = { (char *)"nbd-client", (char *)"detach", d->path,
+			 NULL };
+	posix_spawnattr_t attr;
+	sigset_t none;
+	pid_t pid;
+	int ret;
+
+	sigemptyset(&none);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+	ret = posix_spawn(&pid, "/proc/self/exe", NULL, &attr, argv, environ);
+	posix_spawnattr_destroy(&attr);
+	if (ret)
+		log_say(LOG_LEVEL_ERR, "%s: cannot start detach: %s", d->path,
+			strerror(ret));
+}
+
+static void on_signal(struct device *d, int signal_fd)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			continue;
+		log_say(LOG_LEVEL_NOTICE, "%s: signal %u: detaching", d->path,
+			info.ssi_signo);
+		spawn_detach(d);
+	}
+}
+
+/* How long to sleep if nothing happens; until ready that is not told otherwise. */
+static int pause_ms(const struct supervisor *s)
+{
+	return s->ready && s->worker.pid > 0 ? (int)SUPERVISOR_TICK_MS : 20;
+}
+
+int supervisor_run(struct supervisor *s, int signal_fd, struct err *err)
+{
+	int ret = supervisor_start(s, err);
+
+	if (ret < 0)
+		return ret;
+	do {
+		struct pollfd fds[] = {
+			{ .fd = s->worker.fd, .events = POLLIN },
+			{ .fd = s->standby.fd, .events = POLLIN },
+			{ .fd = signal_fd, .events = POLLIN },
+		};
+
+		poll(fds, 3, pause_ms(s));
+		if (fds[2].revents)
+			on_signal(s->device, signal_fd);
+		ret = supervisor_step(s, clock_now_ns(), err);
+	} while (ret > 0);
+	process_stop(&s->standby);
+	show(s);
+	return ret;
+}

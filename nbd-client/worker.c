@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The process that serves: its steps, and the control thread's loop. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "nbd-client/device.h"
+#include "nbd-client/worker.h"
+
+#define TICK_MS 1000
+
+/* True: the device is to be detached, and this client waits for it. */
+static bool on_request(struct device *d, const struct ctl_request *request,
+		       uint32_t client)
+{
+	struct err err = { 0 };
+
+	if (request->command != CTL_DETACH) {
+		ctl_reply(&d->ctl, client,
+			  request->command == CTL_PING ? EXIT_OK : X_USAGE,
+			  request->command == CTL_PING ? NULL :
+							 "unknown request");
+		return false;
+	}
+	if (!(request->flags & CTL_FLAG_FORCE)) {
+		if (device_check_idle(d, &err) < 0) {
+			ctl_reply(&d->ctl, client, err.exit_code, err.text);
+			return false;
+		}
+	}
+	d->detach_asked = true;
+	d->detach_client = client;
+	return true;
+}
+
+/* Until somebody detaches the device, or it goes away by itself. */
+static int serve(struct device *d, int parent_fd, bool *ret_force)
+{
+	struct pollfd fds[CTL_POLLFDS + 3];
+	struct ctl_request request;
+	uint32_t client;
+	uint64_t tick_ns = 0;
+
+	for (;;) {
+		int due_ms = conn_due_ms(&d->conn, clock_now_ns());
+		size_t n;
+
+		fds[0] = (struct pollfd){ .fd = d->news_fd, .events = POLLIN };
+		fds[1] = (struct pollfd){ .fd = parent_fd, .events = POLLIN };
+		fds[2] = (struct pollfd){ .fd = d->pressure.trigger_fd,
+					  .events = POLLPRI };
+		ordinary_update(&d->ctl.ordinary, engine_is_low(d->engine),
+				clock_now_ns());
+		n = 3 + ctl_pollfds(&d->ctl, fds + 3);
+		poll(fds, n,
+		     due_ms >= 0 && due_ms < TICK_MS ? due_ms : TICK_MS);
+		if (fds[0].revents)
+			device_on_news(d);
+		if (fds[1].revents) {
+			parent_fd = -1; /* told once */
+			device_adopt(d);
+		}
+		if (fds[2].revents)
+			device_on_pressure(d, fds[2].revents);
+		while (ctl_step(&d->ctl, &request, &client)) {
+			if (!on_request(d, &request, client))
+				continue;
+			*ret_force = request.flags & CTL_FLAG_FORCE;
+			return 0;
+		}
+		if (d->failed)
+			return -EIO;
+		if (d->front_gone)
+			return -ENODEV;
+		if (clock_now_ns() - tick_ns >= NS_PER_S) {
+			tick_ns = clock_now_ns();
+			device_tick(d);
+		}
+		device_step_link(d);
+	}
+}
+
+/* ---- the process ---- */
+
+/* Readable once the supervisor has died; -1: it has already. */
+static int watch_parent(const struct device *d)
+{
+	int fd = (int)syscall(SYS_pidfd_open, d->page->pid, 0);
+
+	/* Or somebody else has its number by now. */
+	if (getppid() == d->page->pid)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static int run(struct device *d, int parent_fd, bool detach)
+{
+	bool force = false;
+	int ret = 0;
+
+	if (!detach)
+		ret = serve(d, parent_fd, &force);
+	if (ret == -EIO) {
+		log_say(LOG_LEVEL_ERR, "%s: the data thread's io_uring failed",
+			d->path);
+		return WORKER_FAILED;
+	}
+	if (ret == -ENODEV)
+		log_say(LOG_LEVEL_WARNING,
+			"%s: somebody else has disconnected the device",
+			d->path);
+	device_detach(d, force);
+	if (!d->page->supervised) {
+		device_release(d);
+		log_say(LOG_LEVEL_NOTICE, "%s: detached", d->path);
+	}
+	return WORKER_DETACHED;
+}
+
+static void begin(const struct device *d)
+{
+	/* Many clients of one server must not come back in step. */
+	srandom((unsigned int)getpid() ^ (unsigned int)clock_now_ns());
+	if (d->report_fd >= 0)
+		close(d->report_fd);
+}
+
+int worker_attach(void *device, int go_fd)
+{
+	struct device *d = device;
+	int parent_fd = watch_parent(d);
+	struct err err = { 0 };
+	int ret;
+
+	(void)go_fd;
+	begin(d);
+	ret = device_prepare(d, false, &err);
+	if (!ret)
+		ret = device_attach(d, &err);
+	if (ret < 0) {
+		d->shared->err = err;
+		return WORKER_FAILED;
+	}
+	return run(d, parent_fd, false);
+}
+
+/* False: the supervisor has died; then nobody will ever say "go". */
+static bool wait_for_go(int go_fd, int parent_fd)
+{
+	struct pollfd fds[] = {
+		{ .fd = go_fd, .events = POLLIN },
+		{ .fd = parent_fd, .events = POLLIN },
+	};
+
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		;
+	return fds[0].revents & POLLIN;
+}
+
+int worker_take_over(void *device, int go_fd)
+{
+	struct device *d = device;
+	int parent_fd = watch_parent(d);
+	struct err err = { 0 };
+	bool detaching = false;
+	int ret;
+
+	begin(d);
+	ret = parent_fd < 0 ? -ESRCH : device_prepare(d, true, &err);
+	if (!ret) {
+		d->page->standby_ready = getpid();
+		if (!wait_for_go(go_fd, parent_fd))
+			return WORKER_FAILED;
+		/* The dead one may have been asked to detach. */
+		detaching = d->page->state == STATS_DETACHING;
+		ret = device_attach(d, &err);
+	}
+	if (ret < 0) {
+		d->shared->err = err;
+		log_say(LOG_LEVEL_ERR, "%s: cannot take over: %s", d->path,
+			err.text);
+		return ret == -ENODEV ? WORKER_GIVES_UP : WORKER_FAILED;
+	}
+	return run(d, parent_fd, detaching);
+}

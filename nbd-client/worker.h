@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The process that serves a device: does a worker's steps of attach, or takes
+ * the device over from a worker that has died, and then runs the control
+ * thread's loop until the detach. A fork of the supervisor.
+ */
+#ifndef NBD_WORKER_H
+#define NBD_WORKER_H
+
+/* How it ends; anything else is a death, and another takes over. */
+enum worker_end {
+	WORKER_DETACHED,
+	WORKER_FAILED,
+	WORKER_GIVES_UP, /* there is no device to take over any more */
+};
+
+/* For process_start(), with the held struct device. */
+int worker_attach(void *device, int go_fd);
+int worker_take_over(void *device, int go_fd);
+
+#endif

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Unit tests of the supervisor: whom it starts, tells to go, kills, and when it
+ * ends. Processes are a list here, and time is what the test says.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "nbd-client/supervisor.h"
+#include "nbd-client/worker.h"
+
+#define TICK_NS (SUPERVISOR_TICK_MS * NS_PER_MS)
+#define ALIVE (-1)
+
+/* ---- processes that are none ---- */
+
+static struct fake {
+	int (*main)(void *arg, int go_fd);
+	int status; /* ALIVE, or how it ended */
+	bool told;  /* to go */
+} fakes[16];
+static int count;      /* of fakes, each a process; its pid is the index + 1 */
+static int fork_error; /* of the next fork */
+
+int process_start(struct process *p, int (*main)(void *arg, int go_fd),
+		  void *arg)
+{
+	(void)arg;
+	*p = (struct process){ .fd = -1, .go_fd = -1 };
+	if (fork_error)
+		return -fork_error;
+	fakes[count] = (struct fake){ .main = main, .status = ALIVE };
+	p->pid = ++count;
+	return 0;
+}
+
+void process_go(const struct process *p)
+{
+	fakes[p->pid - 1].told = true;
+}
+
+void process_kill(const struct process *p)
+{
+	fakes[p->pid - 1].status = PROCESS_SIGNAL + SIGKILL;
+}
+
+bool process_ended(struct process *p, int *ret_status)
+{
+	if (p->pid <= 0 || fakes[p->pid - 1].status == ALIVE)
+		return false;
+	*ret_status = fakes[p->pid - 1].status;
+	p->pid = 0;
+	return true;
+}
+
+void process_stop(struct process *p)
+{
+	if (p->pid > 0)
+		process_kill(p);
+	p->pid = 0;
+}
+
+int worker_attach(void *device, int go_fd)
+{
+	(void)device;
+	return go_fd;
+}
+
+int worker_take_over(void *device, int go_fd)
+{
+	(void)device;
+	return go_fd;
+}
+
+/* ---- the device around it ---- */
+
+static struct stats_page page;
+static struct device_shared shared;
+static struct attach_options options;
+static struct device device;
+static struct supervisor s;
+static struct err err;
+static uint64_t now_ns;
+static int unlocked, reported;
+
+void device_unlock(struct device *d)
+{
+	assert_ptr_equal(d, &device);
+	unlocked++;
+}
+
+static void on_ready(const char *path, void *arg)
+{
+	assert_string_equal(path, "/dev/nbd0");
+	assert_ptr_equal(arg, &s);
+	reported++;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(fakes, 0, sizeof(fakes));
+	memset(&page, 0, sizeof(page));
+	memset(&shared, 0, sizeof(shared));
+	memset(&err, 0, sizeof(err));
+	count = fork_error = unlocked = reported = 0;
+	options = (struct attach_options){ .watchdog_s = 10 };
+	device = (struct device){ .options = &options,
+				  .page = &page,
+				  .shared = &shared,
+				  .path = "/dev/nbd0" };
+	s = (struct supervisor){ .device = &device,
+				 .on_ready = on_ready,
+				 .arg = &s };
+	now_ns = 100 * NS_PER_S;
+	assert_int_equal(supervisor_start(&s, &err), 0);
+	return 0;
+}
+
+static int step(void)
+{
+	return supervisor_step(&s, now_ns, &err);
+}
+
+/* A tick later, in which data threads have beaten or not. */
+static int step_tick(bool beat)
+{
+	now_ns += TICK_NS;
+	if (beat)
+		page.data.heartbeat_ns = now_ns;
+	return step();
+}
+
+/* The worker has attached, or taken over. */
+static void become_ready(void)
+{
+	shared.ready_pid = s.worker.pid;
+	page.state = STATS_LIVE;
+	assert_int_equal(step(), 1);
+}
+
+static void begin_with_standby(void)
+{
+	become_ready();
+	assert_int_equal(step_tick(true), 1);
+	assert_int_equal(s.worker.pid, 1);
+	assert_int_equal(s.standby.pid, 2);
+}
+
+/* ---- tests ---- */
+
+static void first_worker_attaches(void **state)
+{
+	(void)state;
+	assert_ptr_equal(fakes[0].main, worker_attach);
+	assert_true(fakes[0].told);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(step_tick(false),
+				 1); /* swapon takes its time */
+	assert_int_equal(reported + unlocked, 0);
+	assert_int_equal(count, 1);
+	become_ready();
+	assert_int_equal(step(), 1);
+	assert_int_equal(reported, 1);
+	assert_int_equal(unlocked, 1);
+	assert_int_equal(page.worker_pid, 1);
+	assert_int_equal(page.supervised, 1);
+}
+
+static void first_worker_cannot(void **state)
+{
+	(void)state;
+	err_set(&shared.err, X_REFUSED, ENOENT, "no such export");
+	fakes[0].status = WORKER_FAILED;
+	assert_int_equal(step(), -ENOENT);
+	assert_int_equal(err.exit_code, X_REFUSED);
+	assert_string_equal(err.text, "no such export");
+	assert_int_equal(reported, 0);
+}
+
+static void first_worker_dies(void **state)
+{
+	(void)state;
+	fakes[0].status = PROCESS_SIGNAL + SIGKILL;
+	assert_int_equal(step(), -ECHILD);
+	assert_int_equal(err.exit_code, X_FAILURE);
+	assert_int_equal(count, 1);
+}
+
+static void standby_takes_over(void **state)
+{
+	(void)state;
+	begin_with_standby();
+	assert_ptr_equal(fakes[1].main, worker_take_over);
+	assert_false(fakes[1].told);
+	now_ns += NS_PER_MS;
+	fakes[0].status = PROCESS_SIGNAL + SIGKILL;
+	assert_int_equal(step(), 1);
+	assert_true(fakes[1].told);
+	assert_int_equal(page.worker_pid, 2);
+	assert_int_equal(page.standby_pid, 0);
+	assert_int_equal(page.takeovers, 1);
+	assert_int_equal(shared.died_ns, now_ns);
+	/* No other one is made before it serves, and only while memory is there. */
+	assert_int_equal(step_tick(true), 1);
+	assert_int_equal(count, 2);
+	page.memory_tight = 1;
+	become_ready();
+	assert_int_equal(step_tick(true), 1);
+	assert_int_equal(count, 2);
+	page.memory_tight = 0;
+	assert_int_equal(step_tick(true), 1);
+	assert_int_equal(page.standby_pid, 3);
+	assert_int_equal(reported, 1);
+}
+
+static void nobody_stands_by(void **state)
+{
+	(void)state;
+	page.memory_tight = 1;
+	become_ready();
+	assert_int_equal(step_tick(true), 1);
+	fakes[0].status = 134; /* an assertion */
+	assert_int_equal(step(), 1);
+	assert_int_equal(count, 2);
+	assert_ptr_equal(fakes[1].main, worker_take_over);
+	assert_true(fakes[1].told);
+}
+
+static void fork_fails_at_first(void **state)
+{
+	(void)state;
+	page.memory_tight = 1;
+	become_ready();
+	fakes[0].status = WORKER_FAILED;
+	fork_error = ENOMEM;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.worker_pid, 0);
+	fork_error = 0;
+	assert_int_equal(step(), 1);
+	assert_int_equal(count, 1); /* not at once */
+	now_ns += SUPERVISOR_RETRY_MS * NS_PER_MS;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.worker_pid, 2);
+	assert_int_equal(page.takeovers, 1);
+}
+
+static void takeover_fails_at_first(void **state)
+{
+	uint64_t died_ns;
+
+	(void)state;
+	page.memory_tight = 1;
+	become_ready();
+	fakes[0].status = PROCESS_SIGNAL + SIGKILL;
+	died_ns = ++now_ns;
+	assert_int_equal(step(), 1);
+	for (int i = 1; i < 5; i++) {
+		now_ns += NS_PER_MS;
+		fakes[i].status = WORKER_FAILED;
+		assert_int_equal(step(), 1);
+		assert_int_equal(count, i + 1);
+		now_ns += SUPERVISOR_RETRY_MS * NS_PER_MS;
+		assert_int_equal(step(), 1);
+		assert_int_equal(count, i + 2);
+	}
+	/* It is one interruption, from the first death on. */
+	assert_int_equal(shared.died_ns, died_ns);
+	fakes[5].status = WORKER_GIVES_UP;
+	assert_int_equal(step(), -ENODEV);
+}
+
+static void both_die(void **state)
+{
+	(void)state;
+	begin_with_standby();
+	fakes[0].status = PROCESS_SIGNAL + SIGKILL;
+	fakes[1].status = PROCESS_SIGNAL + SIGKILL;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.worker_pid, 3);
+	assert_true(fakes[2].told);
+}
+
+static void detached(void **state)
+{
+	(void)state;
+	begin_with_standby();
+	page.state = STATS_DETACHING;
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(step_tick(false),
+				 1); /* drains; nobody bites */
+	fakes[0].status = WORKER_DETACHED;
+	assert_int_equal(step(), 0);
+	assert_false(fakes[1].told);
+	assert_int_equal(page.takeovers, 0);
+}
+
+static void silence_is_ended(void **state)
+{
+	(void)state;
+	begin_with_standby();
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(step_tick(true), 1);
+	for (int i = 0; i < 19; i++)
+		assert_int_equal(step_tick(false), 1);
+	assert_int_equal(fakes[0].status, ALIVE);
+	assert_int_equal(step_tick(false), 1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+	assert_int_equal(page.watchdog_kills, 1);
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.worker_pid, 2);
+	/* The next one gets all the time anew. */
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(step_tick(false), 1);
+	assert_int_equal(fakes[1].status, ALIVE);
+}
+
+static void machine_stood_still(void **state)
+{
+	(void)state;
+	begin_with_standby();
+	for (int i = 0; i < 50; i++) {
+		now_ns += 60 * NS_PER_S;
+		assert_int_equal(step_tick(false), 1);
+		assert_int_equal(step_tick(true), 1);
+	}
+	assert_int_equal(fakes[0].status, ALIVE);
+}
+
+static void watchdog_is_off(void **state)
+{
+	(void)state;
+	options.watchdog_s = 0;
+	begin_with_standby();
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(step_tick(false), 1);
+	assert_int_equal(fakes[0].status, ALIVE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(first_worker_attaches, setup),
+		cmocka_unit_test_setup(first_worker_cannot, setup),
+		cmocka_unit_test_setup(first_worker_dies, setup),
+		cmocka_unit_test_setup(standby_takes_over, setup),
+		cmocka_unit_test_setup(nobody_stands_by, setup),
+		cmocka_unit_test_setup(fork_fails_at_first, setup),
+		cmocka_unit_test_setup(takeover_fails_at_first, setup),
+		cmocka_unit_test_setup(both_die, setup),
+		cmocka_unit_test_setup(detached, setup),
+		cmocka_unit_test_setup(silence_is_ended, setup),
+		cmocka_unit_test_setup(machine_stood_still, setup),
+		cmocka_unit_test_setup(watchdog_is_off, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
