@@ -162,10 +162,23 @@ uint64_t sizing_request_bytes(const struct engine_config *c)
 /* What mlockall holds besides, as measured: VmLck less the pinned region. */
 #define PROGRAM_BYTES (10u * MIB)
 
+/*
+ * What the supervisor and a standby hold of their own: heap, stacks, the data of
+ * the libraries; their code and the slots are the worker's, too.
+ */
+#define PROCESS_BYTES (2u * MIB)
+
+/* A standby has all that is pinned but for the slots. */
+static uint64_t standby_bytes(const struct engine_config *c)
+{
+	return PROCESS_BYTES + sizing_pinned_bytes(c) -
+	       pin_pages(engine_reserve_bytes(c));
+}
+
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
-	return sizing_request_bytes(c) + PROGRAM_BYTES +
-	       (c->record_bytes ? TLS_MEMORY_BYTES : 0);
+	return sizing_request_bytes(c) + PROGRAM_BYTES + PROCESS_BYTES +
+	       standby_bytes(c) + (c->record_bytes ? TLS_MEMORY_BYTES : 0);
 }
 
 static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
@@ -218,6 +231,10 @@ size_t sizing_process_lines(const struct engine_config *c,
 			 "TLS: certificates, keys, handshakes (measured)");
 	add_line(ret_lines, &n, PROGRAM_BYTES,
 		 "program, libraries, heap, stacks (measured)");
+	add_line(ret_lines, &n, PROCESS_BYTES,
+		 "supervisor: heap, stacks (measured)");
+	add_line(ret_lines, &n, standby_bytes(c),
+		 "standby: buffers but no slots, heap, stacks");
 	return n;
 }
 

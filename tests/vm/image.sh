@@ -165,14 +165,14 @@ image_stock() {
 # library while memory is short.
 image_guest_tools() {
 	flags='-std=gnu11 -O2 -static -pthread -Wall -Wextra -Wshadow -Wvla -Werror'
-	id=$( (echo "$flags"; cat "$vm"/guest/*.[ch]) | hash_of)
+	id=$( (echo "$flags"; cat "$vm"/guest/*.[ch] "$top"/include/*.h) | hash_of)
 	tools=$cache/tools/$id
 	[ ! -d "$tools" ] || return 0
 	mkdir -p "$work/tools" "$cache/tools"
 	for source in "$vm"/guest/*.c; do
 		name=${source##*/}
 		# shellcheck disable=SC2086 # a list of flags
-		"${CC:-cc}" $flags -o "$work/tools/${name%.c}" "$source"
+		"${CC:-cc}" $flags -iquote "$top" -o "$work/tools/${name%.c}" "$source"
 	done
 	mv "$work/tools" "$tools"
 }
@@ -218,7 +218,7 @@ image_root() {
 	list=$work/root-files
 	{
 		echo "755 /usr/bin/busybox $busybox"
-		for name in hog gauge sink; do
+		for name in hog gauge killer sink; do
 			echo "755 /usr/bin/$name $tools/$name"
 		done
 		echo "755 /usr/sbin/init $vm/guest/init"

@@ -139,6 +139,14 @@ client_pids() {
 	done
 }
 
+# client_kill: all of them, also those that are forked meanwhile.
+client_kill() {
+	while pids=$(client_pids) && [ -n "$pids" ]; do
+		# shellcheck disable=SC2086 # a list
+		kill -KILL $pids 2>/dev/null || :
+	done
+}
+
 # client_facts KEY: how each process of the client is protected, as a JSON list.
 client_facts() {
 	list=
@@ -198,9 +206,11 @@ after() {
 
 # kernel_fine: no I/O error in the kernel's log.  "Receive control failed" with
 # -107 and "Send disconnect failed" are what nbd says of a socket that was never
-# connected, which our client lends to a spare device on purpose.
+# connected, which our client lends to a spare device on purpose.  A scenario that
+# kills the client adds what nbd says of that, in $expected.
+expected=
 kernel_fine() {
-	line=$(dmesg | grep -v -E 'Receive control failed \(result -107\)|Send disconnect failed' |
+	line=$(dmesg | grep -v -E "Receive control failed \\(result -107\\)|Send disconnect failed${expected:+|$expected}" |
 		grep -i -m 1 -E 'I/O error|(read|write)-error on swap|(nbd|ublkb)[0-9]*: .*(timed out|stuck|error|dead|fail|invalid|unexpected|double|wrong)')
 	[ -z "$line" ] || result ioerror "$line"
 }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * killer: kills the process that serves a device, again and again, and measures
+ * how long nothing was served.
+ *
+ *	killer STATUS_PAGE EVERY_SECONDS COUNT worker|worker+standby|stop
+ *
+ * It knows whom from the status page, and when service is back from the same:
+ * a request that is counted as completed after the death of one was completed by
+ * another. With "stop" the first one is stopped and not killed.  Prints a line
+ * "=KEY VALUE" for each result; exit status 1: service did not come back.
+ *
+ * Locked, FIFO, never chosen by the OOM killer: it must go on when nothing else
+ * does.  Below the client's priorities, so that it takes nothing from it.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "include/ctl.h"
+
+#define POLL_NS 1000000
+#define BACK_TIMEOUT_MS 60000
+
+static const volatile struct stats_page *page;
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void nap(void)
+{
+	const struct timespec t = { .tv_nsec = POLL_NS };
+
+	nanosleep(&t, NULL);
+}
+
+static uint64_t completed(void)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < STATS_OPS; i++)
+		sum += page->data.requests[i];
+	return sum;
+}
+
+static void protect(void)
+{
+	struct sched_param fifo = { .sched_priority = 5 };
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "-1000", 5) != 5 ||
+	    sched_setscheduler(0, SCHED_FIFO, &fifo) ||
+	    mlockall(MCL_CURRENT | MCL_FUTURE))
+		perror("killer: protection");
+}
+
+/* True when the process has no longer any thread that could serve. */
+static bool is_gone(pid_t pid)
+{
+	return kill(pid, 0) < 0 || page->worker_pid != pid;
+}
+
+/* Milliseconds until requests are completed again, or -1. */
+static int64_t strike(bool both, bool stop)
+{
+	uint64_t begin, last;
+	pid_t pid;
+
+	while ((pid = page->worker_pid) <= 0)
+		nap();
+	/* Amid requests, so that there is something to lose. */
+	for (last = completed(), begin = now_ms();
+	     completed() == last && now_ms() - begin < 1000;)
+		nap();
+	begin = now_ms();
+	if (both && page->standby_pid > 0)
+		kill(page->standby_pid, SIGKILL);
+	kill(pid, stop ? SIGSTOP : SIGKILL);
+	while (!is_gone(pid)) {
+		nap();
+		if (now_ms() - begin > BACK_TIMEOUT_MS)
+			return -1;
+	}
+	for (last = completed(); completed() == last; nap())
+		if (now_ms() - begin > BACK_TIMEOUT_MS)
+			return -1;
+	return (int64_t)(now_ms() - begin);
+}
+
+static int compare(const void *a, const void *b)
+{
+	return (*(const int64_t *)a > *(const int64_t *)b) -
+	       (*(const int64_t *)a < *(const int64_t *)b);
+}
+
+#define STRIKES_MAX 1000
+
+int main(int argc, char **argv)
+{
+	static int64_t times[STRIKES_MAX];
+	bool both, stop;
+	int count, every, fd, done;
+
+	if (argc != 5)
+		return 2;
+	every = atoi(argv[2]);
+	count = atoi(argv[3]);
+	both = !strcmp(argv[4], "worker+standby");
+	stop = !strcmp(argv[4], "stop");
+	fd = open(argv[1], O_RDONLY | O_CLOEXEC);
+	page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, fd, 0);
+	if (page == MAP_FAILED || count > STRIKES_MAX) {
+		perror("killer");
+		return 2;
+	}
+	protect();
+	for (done = 0; done < count; done++) {
+		sleep((unsigned int)every);
+		times[done] = strike(both, stop && done == 0);
+		if (times[done] < 0)
+			break;
+	}
+	printf("=interruptions_ms [");
+	for (int i = 0; i < done; i++)
+		printf("%s%" PRId64, i ? "," : "", times[i]);
+	printf("]\n");
+	qsort(times, (size_t)done, sizeof(times[0]), compare);
+	if (done)
+		printf("=interruption_median_ms %" PRId64
+		       "\n=interruption_max_ms %" PRId64 "\n",
+		       times[done / 2], times[done - 1]);
+	return done < count;
+}
