@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/notify.h"
 
 #define TICK_MS 1000
 
@@ -144,6 +145,7 @@ static int serve(struct device *d, int signal_fd, bool *ret_force)
 		    conn_due_ms(&d->conn, clock_now_ns()) == 0) {
 			tick_ns = clock_now_ns();
 			device_tick(d);
+			notify_step(d->page, tick_ns);
 		}
 	}
 }
@@ -173,6 +175,7 @@ static int run(const struct attach_options *o,
 	/* Children are reaped by the kernel; nobody here waits for one. */
 	signal(SIGCHLD, SIG_IGN);
 	ret = serve(&device, signal_fd, &force);
+	notify_stopping();
 	close(signal_fd);
 	if (ret == -EIO)
 		err_set(err, X_FAILURE, EIO,
@@ -306,6 +309,7 @@ static void ready_in_foreground(const char *device, void *arg)
 {
 	void (*on_ready)(const char *) = *(void (**)(const char *))arg;
 
+	notify_ready();
 	on_ready(device);
 }
 
@@ -316,5 +320,6 @@ int daemon_attach(const struct attach_options *options,
 	if (!options->foreground)
 		return start_daemon(options, ret_device, err);
 	log_open("nbd-client", LOG_TO_STDERR, LOG_LEVEL_INFO);
+	notify_open();
 	return run(options, ready_in_foreground, &on_ready, err);
 }
