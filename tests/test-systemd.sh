@@ -36,11 +36,11 @@ verify() {
 	systemd-analyze verify --man=no "$dir/nbd-client@nbd0.service" \
 		"$dir/nbd-client.target" >"$dir/said" 2>&1
 	verified=$?
-	! grep -v 'SurviveFinalKillSignal' "$dir/said" && [ $verified = 0 ]
+	! grep -v 'SurviveFinalKillSignal' "$dir/said" && [ "$verified" = 0 ]
 }
 exposure() {
 	systemd-analyze security --no-pager --offline=true \
-		--threshold=$exposure_max "$dir/nbd-client@nbd0.service"
+		--threshold="$exposure_max" "$dir/nbd-client@nbd0.service"
 }
 
 if command -v systemd-analyze >/dev/null; then
