@@ -4,8 +4,10 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -33,11 +35,23 @@ static int open_syslog(void)
 	return fd;
 }
 
+/* systemd.exec(5), JOURNAL_STREAM; it may have been redirected since. */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat status;
+
+	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+	       fstat(STDERR_FILENO, &status) == 0 &&
+	       status.st_dev == device && status.st_ino == inode;
+}
+
 void log_open(const char *name, enum log_target target, enum log_level most)
 {
 	log_name = name;
 	log_most = most;
-	log_prefixed = !isatty(STDERR_FILENO);
+	log_prefixed = stderr_is_journal();
 	log_target = target;
 }
 

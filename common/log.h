@@ -25,7 +25,7 @@ enum log_level { /* as syslog(3) and the <N> prefix of sd-daemon(3) */
 };
 
 enum log_target {
-	LOG_TO_STDERR, /* in a terminal, or <N> lines for a service manager */
+	LOG_TO_STDERR, /* with <N> before each line if that is the journal */
 	LOG_TO_SYSLOG, /* /dev/log, for a daemon in the background */
 };
 

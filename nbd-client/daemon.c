@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 
 /* What a daemon tells the process that started it. */
@@ -79,6 +80,7 @@ static int run(const struct attach_options *o, int report_fd,
 	if (report_fd >= 0)
 		leave_terminal();
 	ret = supervisor_run(&supervisor, signal_fd, err);
+	notify_stopping();
 	close(signal_fd);
 	if (ret < 0 && supervisor.ready)
 		log_say(LOG_LEVEL_ERR, "%s", err->text);
@@ -191,6 +193,7 @@ static void ready_in_foreground(const char *device, void *arg)
 {
 	void (*on_ready)(const char *) = *(void (**)(const char *))arg;
 
+	notify_ready();
 	on_ready(device);
 }
 
@@ -201,5 +204,6 @@ int daemon_attach(const struct attach_options *options,
 	if (!options->foreground)
 		return start_daemon(options, ret_device, err);
 	log_open("nbd-client", LOG_TO_STDERR, LOG_LEVEL_INFO);
+	notify_open();
 	return run(options, -1, ready_in_foreground, &on_ready, err);
 }

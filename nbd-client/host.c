@@ -484,6 +484,11 @@ int host_process_start(pid_t pid, uint64_t *ret_start)
 bool host_process_alive(pid_t pid, uint64_t start)
 {
 	uint64_t now;
+	int rc;
 
-	return pid > 0 && !host_process_start(pid, &now) && now == start;
+	if (pid <= 0)
+		return false;
+	rc = host_process_start(pid, &now);
+	/* There is one that we may not look at (hidepid, proc(5)): not dead. */
+	return rc ? rc != -ENOENT : now == start;
 }

@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
 
@@ -128,6 +129,7 @@ static void tick(struct supervisor *s, uint64_t now_ns)
 	const struct stats_page *page = s->device->page;
 
 	s->tick_ns = now_ns;
+	notify_step(page, now_ns);
 	watch(s);
 	if (s->standby.pid > 0 || s->worker.pid <= 0 || page->memory_tight ||
 	    page->state != STATS_LIVE || !s->device->shared->ready_pid)

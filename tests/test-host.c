@@ -85,6 +85,9 @@ static void processes_are_known(void **state)
 	assert_false(host_process_alive(getpid(), 56));
 	assert_false(host_process_alive(0, 55));
 	assert_int_equal(host_process_start(4242, &start), -ENOENT);
+	assert_false(host_process_alive(4242, 55));
+	tree_put(proc_dir, "4244/stat/no-file", "");
+	assert_true(host_process_alive(4244, 55));
 	tree_put(proc_dir, "4243/stat", "4243 (cut");
 	assert_int_equal(host_process_start(4243, &start), -EINVAL);
 	tree_put(proc_dir, "4243/stat", "4243 (cut) S 1 2 3");

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -21,6 +22,18 @@ static int heard_fd = -1;
 static int stderr_fd = -1;
 static char heard[65536];
 
+/* As a service manager does that has connected standard error to the journal. */
+static void announce_journal(void)
+{
+	char stream[48];
+	struct stat status;
+
+	assert_int_equal(fstat(STDERR_FILENO, &status), 0);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)status.st_dev,
+		 (uintmax_t)status.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+}
+
 static void listen_to(int reader, int writer)
 {
 	fflush(stderr);
@@ -29,6 +42,7 @@ static void listen_to(int reader, int writer)
 	close(writer);
 	heard_fd = reader;
 	assert_int_equal(fcntl(reader, F_SETFL, O_NONBLOCK), 0);
+	announce_journal();
 }
 
 static void listen_by_pipe(void)
@@ -60,6 +74,7 @@ static int stop_listening(void **state)
 		close(heard_fd);
 	}
 	heard_fd = -1;
+	unsetenv("JOURNAL_STREAM");
 	return 0;
 }
 
@@ -91,6 +106,17 @@ static void to_a_socket(void **state)
 	assert_string_equal(hear(), "<4>test: to a socket\n");
 }
 
+/* The journal is announced, but standard error is not that any more. */
+static void redirected(void **state)
+{
+	(void)state;
+	listen_by_pipe();
+	setenv("JOURNAL_STREAM", "8:1", 1);
+	log_open("test", LOG_TO_STDERR, LOG_LEVEL_NOTICE);
+	log_say(LOG_LEVEL_WARNING, "to a file");
+	assert_string_equal(hear(), "test: to a file\n");
+}
+
 /* In a terminal there is no level before it. */
 static void to_a_terminal(void **state)
 {
@@ -106,6 +132,7 @@ static void to_a_terminal(void **state)
 	if (slave < 0)
 		skip();
 	listen_to(master, slave);
+	unsetenv("JOURNAL_STREAM");
 	log_open("test", LOG_TO_STDERR, LOG_LEVEL_NOTICE);
 	log_say(LOG_LEVEL_WARNING, "to a person");
 	assert_string_equal(hear(), "test: to a person\r\n");
@@ -260,6 +287,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(levels_and_prefixes),
 		TEST(to_a_socket),
+		TEST(redirected),
 		TEST(to_a_terminal),
 		TEST(long_lines_are_cut),
 		TEST(full_pipe_does_not_block),

@@ -19,7 +19,7 @@ found=$scratch/found
 sources=$(ls common/*.[ch] nbd-client/*.[ch])
 contracts=$(ls include/*.h)
 tests=$(find tests -name '*.[ch]' ! -path '*/build/*' | sort)
-scripts=$(find tests .ci -type f ! -name '*.[cho]' ! -path '*/build/*' \
+scripts=$(find tests .ci systemd -type f ! -name '*.[cho]' ! -path '*/build/*' \
 	-exec awk 'FNR == 1 && /^#!.*[\/ ](ba)?sh/ { print FILENAME }' {} + |
 	sort)
 
