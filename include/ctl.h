@@ -69,6 +69,7 @@ struct stats_data {
 	uint64_t bytes[STATS_OPS]; /* of those without error */
 	uint64_t errors[STATS_OPS];
 	uint64_t latency[STATS_OPS][STATS_BUCKETS];
+	uint64_t latency_sum_ns[STATS_OPS]; /* of all in these buckets */
 	uint64_t states[REQUEST_STATES]; /* slots in each state now */
 	uint64_t in_flight_max;
 	uint64_t parked_total;     /* requests that had to wait for the link */

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What several subcommands need. Command line only. */
+#include <errno.h>
+
 #include "include/nbd-wire.h"
 #include "nbd-client/cmd.h"
+#include "nbd-client/stats.h"
 
 const struct option_spec cmd_table_options[] = {
 	CMD_TABLE_OPTIONS(0),
@@ -12,6 +15,18 @@ const struct option_spec cmd_output_options[] = {
 	CMD_OUTPUT_OPTIONS(0),
 	CMD_OPTIONS_END
 };
+
+int cmd_unreadable(int unreadable, struct err *err)
+{
+	if (!unreadable)
+		return 0;
+	if (unreadable < 0)
+		return err_explain(err, NULL, -unreadable, "cannot read %s",
+				   stats_run_dir);
+	return err_set(err, X_FAILURE, EBADMSG,
+		       "%d status files in %s are damaged or of another "
+		       "version of nbd-client", unreadable, stats_run_dir);
+}
 
 void cmd_flag_names(uint32_t flags, const char *ret_names[CMD_FLAG_NAMES])
 {

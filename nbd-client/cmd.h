@@ -18,10 +18,14 @@ extern const struct command cmd_bench;
 extern const struct command cmd_check;
 extern const struct command cmd_detach;
 extern const struct command cmd_list;
+extern const struct command cmd_metrics;
 extern const struct command cmd_recover;
 extern const struct command cmd_status;
 extern const struct command cmd_exports;
 extern const struct command cmd_info;
+
+/* What stats_each() returned: 0, or -errno with *err set. */
+int cmd_unreadable(int unreadable, struct err *err);
 
 /* NBD_FLAG_* by name, up to a NULL. */
 #define CMD_FLAG_NAMES 17u

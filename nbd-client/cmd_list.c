@@ -3,8 +3,6 @@
  * nbd-client list, and nbd-client alone: the attached devices. Reads status
  * pages only, so it works whatever the daemons are doing. Command line.
  */
-#include <errno.h>
-
 #include "common/clock.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/stats.h"
@@ -71,14 +69,7 @@ static int run(int argc, char **argv, struct err *err)
 	unreadable = stats_each(on_page, table);
 	table_print(table, "devices", TABLE_ROWS);
 	rc = output_end(&out, err);
-	if (rc || !unreadable)
-		return rc;
-	if (unreadable < 0)
-		return err_explain(err, NULL, -unreadable, "cannot read %s",
-				   stats_run_dir);
-	return err_set(err, X_FAILURE, EBADMSG,
-		       "%d status files in %s are damaged or of another "
-		       "version of nbd-client", unreadable, stats_run_dir);
+	return rc ? rc : cmd_unreadable(unreadable, err);
 }
 
 const struct command cmd_list = {

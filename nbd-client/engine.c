@@ -42,6 +42,7 @@ static void count(struct engine *e, const struct request *r)
 
 	e->stats->requests[op]++;
 	e->stats->latency[op][stats_bucket(latency_ns)]++;
+	e->stats->latency_sum_ns[op] += latency_ns;
 	if (r->error)
 		e->stats->errors[op]++;
 	else

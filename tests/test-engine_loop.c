@@ -207,6 +207,7 @@ static void latency_is_that_of_the_request(void **state)
 		/* The long sleep before it is not the request's. */
 		uint64_t idle_us = 400000;
 		uint64_t before = rig.stats.latency[STATS_READ][rows[i].bucket];
+		uint64_t sum_ns = rig.stats.latency_sum_ns[STATS_READ];
 		uint64_t cookie;
 
 		fake_ring.on_wait = submit_on_wait;
@@ -219,6 +220,8 @@ static void latency_is_that_of_the_request(void **state)
 		if (rig.stats.latency[STATS_READ][rows[i].bucket] != before + 1)
 			fail_msg("%llu us are not counted in bucket %u",
 				 (unsigned long long)rows[i].us, rows[i].bucket);
+		assert_int_equal(rig.stats.latency_sum_ns[STATS_READ],
+				 sum_ns + 1000 * rows[i].us);
 	}
 	rig_close();
 }
