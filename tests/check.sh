@@ -18,7 +18,7 @@ export PATH
 jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-swap-ublk vm-io
-	vm-io-ublk vm-steady vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach'
+	vm-steady vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach'
 
 passed=0
 failed=0
@@ -123,13 +123,12 @@ guest() {
 step_vm_swap_6_12() { guest swap front=nbd kernel=6.12 seconds=20; }
 step_vm_swap_6_1() { guest swap front=nbd kernel=6.1 seconds=20; }
 step_vm_swap_ublk() { guest swap front=ublk kernel=6.12 seconds=20; }
-step_vm_io_ublk() { guest io front=ublk kernel=6.12 seconds=20; }
 step_vm_io() { guest io front=nbd seconds=20; }
 step_vm_steady() { guest steady front=nbd; }
 step_vm_errors() { guest errors; }
 step_vm_host_6_12() { guest host kernel=6.12; }
 step_vm_host_6_1() { guest host kernel=6.1 nic=e1000e; }
-step_vm_attach_detach() { guest attach-detach front=nbd cycles=30; }
+step_vm_attach_detach() { guest attach-detach front=nbd cycles=100; }
 
 # ---- running and counting them ----
 
