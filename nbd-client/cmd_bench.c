@@ -329,7 +329,7 @@ static void link_lost(struct bench *b, struct err *err)
 	const char *reason = atomic_load(&b->engine->news.link_reason);
 	int error = atomic_load(&b->engine->news.link_error);
 
-	conn_shutdown(&b->conn);
+	conn_shutdown(&b->conn, error);
 	if (b->ended)
 		return;
 	if (!reason)
@@ -390,7 +390,7 @@ static int run_load(struct bench *b, struct err *err)
 	b->engine->mail.records = conn_start_records(&b->conn, b->records);
 	b->engine->mail.link_fd = b->conn.fd;
 	b->engine->mail.structured = b->conn.handshake.info.structured;
-	b->conn.state = CONN_UP;
+	conn_take(&b->conn);
 	engine_post(b->engine, MAIL_FRONT_UP | MAIL_LINK_UP);
 	ret = -pthread_create(&thread, NULL, thread_main, b);
 	if (!ret) {

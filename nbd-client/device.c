@@ -293,8 +293,10 @@ static void reserve_down(struct device *d)
 
 static int connect_up(struct device *d, struct err *err)
 {
-	int ret = conn_open(&d->conn, err);
+	int ret;
 
+	device_watch_link(d);
+	ret = conn_open(&d->conn, err);
 	if (ret == 0 && d->conn.tls && !d->conn.handshake.info.tls)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: not encrypted: the server says that it has no TLS, and --tls=allow lets that pass",

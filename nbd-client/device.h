@@ -106,7 +106,10 @@ void device_on_news(struct device *d);
 /* poll(2) has seen these events on the trigger of d->pressure. */
 void device_on_pressure(struct device *d, short events);
 
-/* Reconnects if an attempt is due; refreshes the slow numbers of the page. */
+/* The connection's socket is ready, or conn_due_ms() is over. */
+void device_step_link(struct device *d);
+
+/* Once a second: time-outs; refreshes the slow numbers of the page. */
 void device_tick(struct device *d);
 
 #endif

@@ -57,7 +57,7 @@ static void give_link(struct kernel_end *k)
 	k->engine->mail.records = conn_start_records(&k->conn, k->records);
 	k->engine->mail.link_fd = k->conn.fd;
 	k->engine->mail.structured = k->conn.handshake.info.structured;
-	k->conn.state = CONN_UP;
+	conn_take(&k->conn);
 	engine_post(k->engine, MAIL_LINK_UP);
 }
 
@@ -127,11 +127,16 @@ void kernel_end_news(struct kernel_end *k, int timeout_ms)
 	news = engine_take_news(k->engine);
 	assert_false(news & NEWS_FAILED);
 	if (news & NEWS_LINK_LOST)
-		conn_shutdown(&k->conn);
+		conn_shutdown(&k->conn,
+			      atomic_load(&k->engine->news.link_error));
 	if (news & NEWS_LINK_IDLE) {
 		struct err err;
 
 		conn_close(&k->conn);
+		while (k->conn.state == CONN_FENCE) {
+			poll(NULL, 0, CONN_FENCE_POLL_MS);
+			conn_step(&k->conn);
+		}
 		while (conn_open(&k->conn, &err) < 0)
 			poll(NULL, 0, conn_due_ms(&k->conn, 0) ? 20 : 0);
 		give_link(k);

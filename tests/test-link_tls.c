@@ -263,7 +263,7 @@ static void not_less_than_before(void **state)
 	assert_true(conn.peer.expires <= time(NULL) + 30 * 86400 &&
 		    conn.peer.expires > time(NULL) + 29 * 86400);
 	script_server_stop(&server);
-	conn_shutdown(&conn);
+	conn_shutdown(&conn, 0);
 	conn_close(&conn);
 	snprintf(behaviour, sizeof(behaviour), "-p %u tls-refused",
 		 addr.port);
