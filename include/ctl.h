@@ -102,10 +102,17 @@ enum stats_state {
 	STATS_GONE, /* detached; the file is about to be removed */
 };
 
+/* The connection to the server. */
 enum stats_link {
-	STATS_LINK_DOWN,
-	STATS_LINK_CONNECTING,
-	STATS_LINK_UP,
+	STATS_LINK_DOWN,	/* none; an attempt is due some time */
+	STATS_LINK_CONNECTING,	/* one address after another */
+	STATS_LINK_NEGOTIATING, /* connected; the server is asked for the export */
+	STATS_LINK_TLS,		/* in the midst of that: the TLS handshake */
+	STATS_LINK_READY,	/* negotiated, not yet with the engine */
+	STATS_LINK_UP,		/* the engine uses it */
+	STATS_LINK_LOST,	/* we send no more; the engine is not done with it */
+	STATS_LINK_FENCE,	/* unused; the server may still work on it */
+	STATS_LINK_STATES,
 };
 
 /* Who makes the records of an encrypted link. */
@@ -174,10 +181,12 @@ struct stats_page {
 	/* Written by the control thread. */
 	uint32_t state; /* enum stats_state */
 	uint32_t link;  /* enum stats_link */
-	uint64_t link_since; /* CLOCK_REALTIME, seconds */
+	uint64_t link_since; /* up, or not; CLOCK_REALTIME, seconds */
+	uint64_t link_next_ns; /* CLOCK_MONOTONIC of the next attempt, or 0 */
 	uint64_t reconnects;
 	uint64_t connect_attempts; /* since the link was lost */
-	char link_error[160]; /* why it was lost last, escaped */
+	char link_error[160]; /* why it was lost, or not made, last; escaped */
+	uint64_t unfenced; /* old connections whose end was not seen */
 	uint32_t tls_records; /* enum stats_records; of this or the last link: */
 	char tls_version[12];
 	char tls_cipher[48];
@@ -203,7 +212,6 @@ struct stats_page {
 	uint64_t base_resident_bytes; /* memory of the pool's base now */
 	uint64_t base_shrinks;
 	uint64_t ordinary_deferred;  /* control messages held back while low */
-	uint64_t unfenced; /* old connections whose end was not seen */
 	uint64_t interruption_ms; /* of the last takeover: dead until served */
 	uint64_t interruption_max_ms;
 

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/addr.h"
@@ -330,7 +331,7 @@ static void link_lost(struct bench *b, struct err *err)
 	int error = atomic_load(&b->engine->news.link_error);
 
 	conn_shutdown(&b->conn, error);
-	conn_step(&b->conn, UINT64_MAX); /* without waiting for its end */
+	shutdown(b->conn.fd, SHUT_RDWR); /* without waiting for its end */
 	if (b->ended)
 		return;
 	if (!reason)
@@ -391,7 +392,7 @@ static int run_load(struct bench *b, struct err *err)
 	b->engine->mail.records = conn_start_records(&b->conn, b->records);
 	b->engine->mail.link_fd = b->conn.fd;
 	b->engine->mail.structured = b->conn.handshake.info.structured;
-	b->conn.state = CONN_UP;
+	conn_take(&b->conn);
 	engine_post(b->engine, MAIL_FRONT_UP | MAIL_LINK_UP);
 	ret = -pthread_create(&thread, NULL, thread_main, b);
 	if (!ret) {

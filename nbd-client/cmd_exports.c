@@ -10,6 +10,7 @@
 #include "common/addr.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/handshake.h"
+#include "nbd-client/link_talk.h"
 #include "nbd-client/link_tcp.h"
 
 struct server_line {

@@ -172,6 +172,17 @@ static void put_window(struct table *table, const struct stats_page *page)
 						 "open");
 }
 
+static void put_link_next(struct table *table, const struct stats_page *page)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	if (page->link != STATS_LINK_DOWN || !page->link_next_ns)
+		table_none(table);
+	else
+		table_number(table, page->link_next_ns <= now_ns ? 0 :
+				    (page->link_next_ns - now_ns) / NS_PER_MS);
+}
+
 static void put_link_error(struct table *table, const struct stats_page *page)
 {
 	char text[sizeof(page->link_error)];
@@ -233,6 +244,7 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, reconnects, "reconnects", "Reconnects"),
 	FIELD(NUMBER, connect_attempts, "connect_attempts",
 	      "Attempts since lost"),
+	FIELD_CALL(put_link_next, "link_next_ms", "Next attempt in, ms"),
 	FIELD(NUMBER, unfenced, "unfenced", "Old links not seen to end"),
 	FIELD_CALL(put_shed, "shed", "Traffic shedding"),
 	FIELD(TIME, shed_since, "shed_since", "Shedding so since"),

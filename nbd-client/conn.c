@@ -1,44 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The connection to the server; the control thread. */
+/* The connection to the server: states, events, and the table of both. */
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
 #include "nbd-client/conn.h"
 #include "nbd-client/ktls.h"
+#include "nbd-client/link_io.h"
 #include "nbd-client/tls_memory.h"
+
+/* An end that sends without end is not waited for. */
+#define FENCE_READS_MAX 64
 
 int conn_init(struct conn *c, const struct addr *addr,
 	      const struct socket_memory *memory, uint32_t handshake_ms,
 	      struct err *err)
 {
+	memset(c, 0, sizeof(*c));
 	c->state = CONN_DOWN;
 	c->fd = -1;
+	c->dial.fd = -1;
 	c->addr = addr;
 	sockets_init(&c->sockets, memory);
 	c->handshake_ms = handshake_ms;
 	c->backoff_ms = CONN_BACKOFF_MIN_MS;
-	c->tls = NULL;
-	c->records = STATS_RECORDS_NONE;
-	c->seal = c->open = (struct tls_half){ 0 };
-	c->no_ktls = false;
 	c->fence_ms = CONN_FENCE_MS;
+	c->records = STATS_RECORDS_NONE;
 	return link_resolve(addr, &c->addrs, err);
-}
-
-void conn_fini(struct conn *c)
-{
-	if (c->fd >= 0)
-		sockets_give(&c->sockets, c->fd);
-	sockets_fini(&c->sockets);
-	tls_half_fini(&c->seal);
-	tls_half_fini(&c->open);
-	c->fd = -1;
-	c->state = CONN_DOWN;
 }
 
 void conn_set_tls(struct conn *c, struct tls *tls)
@@ -90,25 +82,6 @@ static int check_same(const struct export_info *was,
 	return 0;
 }
 
-static int negotiate(struct conn *c, int fd, enum handshake_goal goal,
-		     struct err *err)
-{
-	struct handshake_params params = {
-		.goal = goal,
-		.tls = c->tls ? c->tls->mode : HANDSHAKE_TLS_OFF,
-		.export_name = c->addr->export_name,
-	};
-	int ret = handshake_init(&c->handshake, &params, err);
-
-	if (!ret)
-		ret = link_negotiate_tls(fd, &c->handshake,
-					 c->tls ? &c->link_tls : NULL,
-					 (int)c->handshake_ms, err);
-	if (!ret && c->known)
-		ret = check_same(&c->export, &c->handshake.info, err);
-	return ret;
-}
-
 static void schedule(struct conn *c)
 {
 	uint64_t pause_ms = c->backoff_ms;
@@ -121,15 +94,6 @@ static void schedule(struct conn *c)
 		c->backoff_ms = CONN_BACKOFF_MAX_MS;
 }
 
-static int family_of(int fd)
-{
-	int family = AF_UNSPEC;
-	socklen_t bytes = sizeof(family);
-
-	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &bytes);
-	return family;
-}
-
 /*
  * The kernel makes the records where it can. It cannot on a UNIX socket; and a
  * socket that is to be used again must not get its TLS, which stays for good.
@@ -137,27 +101,27 @@ static int family_of(int fd)
 static int try_ktls(struct conn *c, int fd, const struct tls_keys *send,
 		    const struct tls_keys *receive)
 {
-	if (c->no_ktls || family_of(fd) == AF_UNIX ||
+	if (c->no_ktls || link_family(fd) == AF_UNIX ||
 	    sockets_is_ready(&c->sockets, fd))
 		return -EOPNOTSUPP;
 	return ktls_start(fd, send, receive);
 }
 
 /* Negotiated inside TLS: from here on there are only records. */
-static int take_keys(struct conn *c, int fd, struct err *err)
+static int take_keys(struct conn *c)
 {
 	struct tls_keys send, receive;
-	int ret = link_tls_keys(&c->link_tls, &send, &receive, err);
+	int ret = link_tls_keys(&c->link_tls, &send, &receive, &c->err);
 
 	if (ret < 0)
 		return ret;
 	c->peer = c->link_tls.peer;
-	ret = try_ktls(c, fd, &send, &receive);
+	ret = try_ktls(c, c->fd, &send, &receive);
 	if (ret == 0) {
 		c->records = STATS_RECORDS_KERNEL;
 	} else if (ret == -EPROTO) {
 		c->no_ktls = true;
-		err_set(err, X_KERNEL, EPROTO,
+		err_set(&c->err, X_KERNEL, EPROTO,
 			"the kernel's TLS takes no keys for receiving; the next attempt does without it");
 	} else {
 		c->records = STATS_RECORDS_OURS;
@@ -165,7 +129,7 @@ static int take_keys(struct conn *c, int fd, struct err *err)
 		if (!ret)
 			ret = tls_half_init(&c->open, &receive, false);
 		if (ret < 0)
-			err_set(err, X_TLS, -ret,
+			err_set(&c->err, X_TLS, -ret,
 				"OpenSSL's memory is used up, see status");
 	}
 	OPENSSL_cleanse(&send, sizeof(send));
@@ -173,76 +137,133 @@ static int take_keys(struct conn *c, int fd, struct err *err)
 	return ret;
 }
 
-/* A connection on which the goal has been reached. */
-static int reach(struct conn *c, enum handshake_goal goal, int *ret_fd,
-		 struct err *err)
+/* ---- what happens on an event: the next event, or none ---- */
+
+static enum conn_event act_nop(struct conn *c)
+{
+	(void)c;
+	return CONN_EV_NONE;
+}
+
+static enum conn_event fail(struct conn *c, int error)
+{
+	c->failed = error;
+	return CONN_EV_FAILED;
+}
+
+static enum conn_event act_wait(struct conn *c)
+{
+	return clock_now_ns() < c->next_attempt_ns ? CONN_EV_NONE :
+						     CONN_EV_START;
+}
+
+static enum conn_event act_dial(struct conn *c)
 {
 	struct link_sockets source = sockets_source(&c->sockets);
-	int fd, ret;
 
-	CHECK(c->state == CONN_DOWN);
-	ret = link_connect_from(&c->addrs, &source, (int)c->handshake_ms, &fd,
-				err);
+	c->attempts++;
+	c->failed = 0;
+	err_clear(&c->err);
+	link_dial_start(&c->dial, &c->addrs, &source, (int)c->handshake_ms);
+	return CONN_EV_STEP;
+}
+
+static enum conn_event act_dial_on(struct conn *c)
+{
+	int ret = link_dial_step(&c->dial, &c->err);
+
+	if (ret == -EAGAIN)
+		return CONN_EV_NONE;
 	if (ret < 0)
-		return ret;
+		return fail(c, ret);
+	c->fd = c->dial.fd;
+	c->dial.fd = -1;
+	link_set_patience(c->fd, c->request_timeout_ms);
+	return CONN_EV_CONNECTED;
+}
+
+static enum conn_event act_talk(struct conn *c)
+{
+	struct handshake_params params = {
+		.goal = c->goal,
+		.tls = c->tls ? c->tls->mode : HANDSHAKE_TLS_OFF,
+		.export_name = c->addr->export_name,
+	};
+	int ret = handshake_init(&c->handshake, &params, &c->err);
+
+	if (ret < 0)
+		return fail(c, ret);
 	c->records = STATS_RECORDS_NONE;
-	ret = negotiate(c, fd, goal, err);
-	if (ret == 0 && goal == HANDSHAKE_GO && c->handshake.info.tls)
-		ret = take_keys(c, fd, err);
-	if (c->tls)
-		link_tls_end(&c->link_tls);
-	if (ret < 0) {
-		sockets_give(&c->sockets, fd);
-		return ret;
-	}
+	link_talk_start(&c->talk, c->fd, &c->handshake,
+			c->tls ? &c->link_tls : NULL, (int)c->handshake_ms);
+	return CONN_EV_STEP;
+}
+
+/* Negotiated: is it what it was before? */
+static enum conn_event agree(struct conn *c)
+{
+	int ret = 0;
+
+	if (c->known)
+		ret = check_same(&c->export, &c->handshake.info, &c->err);
+	if (ret == 0 && c->goal == HANDSHAKE_GO && c->handshake.info.tls)
+		ret = take_keys(c);
+	if (ret < 0)
+		return fail(c, ret);
 	if (!c->known)
 		c->export = c->handshake.info;
 	c->known = true;
-	c->family = family_of(fd);
-	*ret_fd = fd;
-	return 0;
+	c->family = link_family(c->fd);
+	return c->goal == HANDSHAKE_GO ? CONN_EV_AGREED : CONN_EV_PROBED;
 }
 
-int conn_probe(struct conn *c, struct err *err)
+static enum conn_event act_talk_on(struct conn *c)
 {
-	int fd;
-	int ret = reach(c, HANDSHAKE_INFO, &fd, err);
+	int ret = link_talk_step(&c->talk, &c->err);
+	bool tls;
 
 	if (ret == 0)
-		sockets_give(&c->sockets, fd);
-	return ret;
+		return agree(c);
+	if (ret != -EAGAIN)
+		return fail(c, ret);
+	tls = handshake_status(&c->handshake) == HANDSHAKE_WANTS_TLS;
+	if (tls == (c->state == CONN_TLS))
+		return CONN_EV_NONE;
+	return tls ? CONN_EV_TLS_ASKED : CONN_EV_TLS_DONE;
 }
 
-int conn_open(struct conn *c, struct err *err)
+static void end_tls(struct conn *c)
 {
-	int ret = reach(c, HANDSHAKE_GO, &c->fd, err);
+	if (c->tls)
+		link_tls_end(&c->link_tls);
+}
 
-	if (ret < 0) {
-		schedule(c);
-		return ret;
-	}
-	c->state = CONN_READY;
+static enum conn_event act_agreed(struct conn *c)
+{
+	end_tls(c);
+	c->attempts = 0;
 	c->up_since_ns = clock_now_ns();
-	return 0;
+	return CONN_EV_NONE;
 }
 
-struct records *conn_start_records(struct conn *c, struct records *r)
+/* The attempt is over, one way or another. */
+static enum conn_event act_give_up(struct conn *c)
 {
-	CHECK(c->state == CONN_READY);
-	if (c->records != STATS_RECORDS_OURS)
-		return NULL;
-	CHECK(r);
-	records_start(r, &c->seal, &c->open);
-	return r;
+	link_dial_end(&c->dial);
+	end_tls(c);
+	if (c->fd >= 0)
+		sockets_give(&c->sockets, c->fd);
+	c->fd = -1;
+	return CONN_EV_NONE;
+}
+
+static enum conn_event act_failed(struct conn *c)
+{
+	schedule(c);
+	return act_give_up(c);
 }
 
 /* ---- the end of a connection ---- */
-
-/* Also one that was reset: the server's end of it is closed. */
-static bool is_end(int error)
-{
-	return error == 0 || error == ECONNRESET || error == EPIPE;
-}
 
 /*
  * True when the server has closed its end. What it still sends is thrown away,
@@ -251,40 +272,59 @@ static bool is_end(int error)
 static bool has_ended(int fd)
 {
 	char bytes[4096];
-	ssize_t n;
+	ssize_t n = 1;
 
-	do
-		n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-	while (n > 0 || (n < 0 && errno == EINTR));
-	return n == 0 || errno == ECONNRESET || errno == ENOTCONN;
+	for (int i = 0; i < FENCE_READS_MAX && n > 0; i++)
+		n = link_receive(fd, bytes, sizeof(bytes));
+	return n == 0 || n == -ECONNRESET || n == -ENOTCONN;
+}
+
+static bool stop_sending(int fd)
+{
+	link_shutdown(fd, SHUT_WR);
+	return true;
 }
 
 static void begin_fence(struct conn *c)
 {
 	c->fence_blind = false;
-	c->fence_end_ns = clock_now_ns() + c->fence_ms * NS_PER_MS;
-}
-
-void conn_shutdown(struct conn *c, int error)
-{
-	CHECK(c->state == CONN_READY || c->state == CONN_UP);
-	shutdown(c->fd, SHUT_WR);
-	c->state = CONN_LOST;
+	c->cut = false;
 	c->down_since_ns = clock_now_ns();
-	begin_fence(c);
-	/* One that was given up by our kernel reads as ended, too. */
-	c->fence_blind = !is_end(error) && error != EPROTO;
+	c->fence_end_ns = c->down_since_ns + c->fence_ms * NS_PER_MS;
 }
 
-static void become_down(struct conn *c)
+static enum conn_event act_lost(struct conn *c)
 {
-	c->state = CONN_DOWN;
-	if (clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
-		schedule(c);
-		return;
-	}
-	c->backoff_ms = CONN_BACKOFF_MIN_MS;
-	c->next_attempt_ns = 0;
+	stop_sending(c->fd);
+	begin_fence(c);
+	return CONN_EV_NONE;
+}
+
+/* Ends the engine's operations, after which nobody sees the end any more. */
+static enum conn_event act_cut(struct conn *c)
+{
+	if (c->cut || clock_now_ns() < c->fence_end_ns)
+		return CONN_EV_NONE;
+	if (!has_ended(c->fd))
+		c->fence_blind = true;
+	c->cut = true;
+	link_shutdown(c->fd, SHUT_RDWR);
+	return CONN_EV_NONE;
+}
+
+static enum conn_event act_fence(struct conn *c)
+{
+	act_lost(c);
+	return CONN_EV_STEP;
+}
+
+/* Other sockets than the ready ones have ended with their process, unseen. */
+static enum conn_event act_inherit(struct conn *c)
+{
+	sockets_each(&c->sockets, stop_sending);
+	begin_fence(c);
+	c->fence_blind = c->sockets.family == AF_UNSPEC;
+	return CONN_EV_STEP;
 }
 
 /* All sockets that may be connected: true if none is any more. */
@@ -297,77 +337,263 @@ static bool fence_ended(struct conn *c)
 	return sockets_each(&c->sockets, has_ended);
 }
 
-static void fence_step(struct conn *c, uint64_t now_ns)
+static enum conn_event act_fence_on(struct conn *c)
 {
-	bool ended = fence_ended(c);
-
-	if (!ended && now_ns < c->fence_end_ns)
-		return;
-	if (!ended)
+	if (!fence_ended(c)) {
+		if (clock_now_ns() < c->fence_end_ns)
+			return CONN_EV_NONE;
 		c->unfenced++;
+	}
+	return CONN_EV_ENDED;
+}
+
+static enum conn_event act_ended(struct conn *c)
+{
 	if (c->fd >= 0)
 		sockets_give(&c->sockets, c->fd);
 	else
 		sockets_reset(&c->sockets);
 	c->fd = -1;
-	become_down(c);
-}
-
-void conn_close(struct conn *c)
-{
-	CHECK(c->fd >= 0);
-	if (c->state != CONN_LOST) {
-		shutdown(c->fd, SHUT_WR);
-		begin_fence(c);
+	if (clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
+		schedule(c);
+		return CONN_EV_NONE;
 	}
-	c->state = CONN_FENCE;
-	fence_step(c, clock_now_ns());
+	c->backoff_ms = CONN_BACKOFF_MIN_MS;
+	c->next_attempt_ns = 0;
+	return CONN_EV_NONE;
 }
 
-static bool stop_sending(int fd)
+/* ---- the table ---- */
+
+struct cell {
+	enum conn_state next;
+	enum conn_event (*act)(struct conn *c); /* in the next state */
+};
+
+/*
+ * A row names every event, so a cell that is forgotten does not compile. In
+ * this order:
+ *	start, step, connected, tls_asked, tls_done, probed, agreed, failed,
+ *	taken, lost, close, inherit, ended
+ * What a state does not know it stays in.
+ */
+#define ROW(a, b, c, d, e, f, g, h, i, j, k, l, m)                             \
+	{                                                                      \
+		[CONN_EV_START] = a, [CONN_EV_STEP] = b,                       \
+		[CONN_EV_CONNECTED] = c, [CONN_EV_TLS_ASKED] = d,              \
+		[CONN_EV_TLS_DONE] = e, [CONN_EV_PROBED] = f,                  \
+		[CONN_EV_AGREED] = g, [CONN_EV_FAILED] = h,                    \
+		[CONN_EV_TAKEN] = i, [CONN_EV_LOST] = j,                       \
+		[CONN_EV_CLOSE] = k, [CONN_EV_INHERIT] = l,                    \
+		[CONN_EV_ENDED] = m,                                           \
+	}
+#define GO(state, act) { CONN_##state, act }
+
+/*
+ * The way up is that of "Handshake" in the protocol text, TLS being begun in
+ * the midst of it; the way down that of "Terminating the transmission phase",
+ * with a wait for the server's end of it.
+ */
+/* clang-format off */
+#define NOP(state) GO(state, act_nop)
+static const struct cell table[CONN_STATES][CONN_EVENTS] = {
+	[CONN_DOWN] = ROW(
+		GO(CONNECTING, act_dial), GO(DOWN, act_wait), NOP(DOWN),
+		NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN),
+		NOP(DOWN), NOP(DOWN), NOP(DOWN), GO(FENCE, act_inherit),
+		NOP(DOWN)),
+	[CONN_CONNECTING] = ROW(
+		NOP(CONNECTING), GO(CONNECTING, act_dial_on),
+		GO(NEGOTIATING, act_talk),
+		NOP(CONNECTING), NOP(CONNECTING), NOP(CONNECTING),
+		NOP(CONNECTING), GO(DOWN, act_failed),
+		NOP(CONNECTING), NOP(CONNECTING), GO(DOWN, act_give_up),
+		NOP(CONNECTING), NOP(CONNECTING)),
+	[CONN_NEGOTIATING] = ROW(
+		NOP(NEGOTIATING), GO(NEGOTIATING, act_talk_on),
+		NOP(NEGOTIATING),
+		NOP(TLS), NOP(NEGOTIATING), GO(DOWN, act_give_up),
+		GO(READY, act_agreed), GO(DOWN, act_failed),
+		NOP(NEGOTIATING), NOP(NEGOTIATING), GO(DOWN, act_give_up),
+		NOP(NEGOTIATING), NOP(NEGOTIATING)),
+	[CONN_TLS] = ROW(
+		NOP(TLS), GO(TLS, act_talk_on),
+		NOP(TLS),
+		NOP(TLS), NOP(NEGOTIATING), GO(DOWN, act_give_up),
+		GO(READY, act_agreed), GO(DOWN, act_failed),
+		NOP(TLS), NOP(TLS), GO(DOWN, act_give_up),
+		NOP(TLS), NOP(TLS)),
+	[CONN_READY] = ROW(
+		NOP(READY), NOP(READY), NOP(READY),
+		NOP(READY), NOP(READY), NOP(READY), NOP(READY), NOP(READY),
+		NOP(UP), GO(LOST, act_lost), GO(FENCE, act_fence),
+		NOP(READY), NOP(READY)),
+	[CONN_UP] = ROW(
+		NOP(UP), NOP(UP), NOP(UP),
+		NOP(UP), NOP(UP), NOP(UP), NOP(UP), NOP(UP),
+		NOP(UP), GO(LOST, act_lost), GO(FENCE, act_fence),
+		NOP(UP), NOP(UP)),
+	[CONN_LOST] = ROW(
+		NOP(LOST), GO(LOST, act_cut), NOP(LOST),
+		NOP(LOST), NOP(LOST), NOP(LOST), NOP(LOST), NOP(LOST),
+		NOP(LOST), NOP(LOST), GO(FENCE, act_fence_on),
+		NOP(LOST), NOP(LOST)),
+	[CONN_FENCE] = ROW(
+		NOP(FENCE), GO(FENCE, act_fence_on), NOP(FENCE),
+		NOP(FENCE), NOP(FENCE), NOP(FENCE), NOP(FENCE), NOP(FENCE),
+		NOP(FENCE), NOP(FENCE), NOP(FENCE),
+		NOP(FENCE), GO(DOWN, act_ended)),
+};
+/* clang-format on */
+
+void conn_dispatch(struct conn *c, enum conn_event event)
 {
-	shutdown(fd, SHUT_WR);
-	return true;
+	while (event != CONN_EV_NONE) {
+		enum conn_state was = c->state;
+		const struct cell *cell = &table[was][event];
+
+		c->state = cell->next;
+		event = cell->act(c);
+		if (c->state != was && c->on_change)
+			c->on_change(c, was);
+	}
 }
 
-void conn_inherit(struct conn *c)
+/* ---- for the owner ---- */
+
+static bool is_trying(const struct conn *c)
 {
-	CHECK(c->state == CONN_DOWN && c->fd < 0);
-	c->state = CONN_FENCE;
-	c->down_since_ns = clock_now_ns();
-	begin_fence(c);
-	/* Other sockets than these have ended with their process, unseen. */
-	c->fence_blind = c->sockets.family == AF_UNSPEC;
-	sockets_each(&c->sockets, stop_sending);
+	return c->state == CONN_CONNECTING || c->state == CONN_NEGOTIATING ||
+	       c->state == CONN_TLS;
 }
 
-void conn_step(struct conn *c, uint64_t now_ns)
+/* 0: an event of somebody else is needed first. */
+static uint64_t due_ns(const struct conn *c)
 {
-	if (c->state == CONN_FENCE)
-		fence_step(c, now_ns);
-	else if (c->state == CONN_LOST && now_ns >= c->fence_end_ns)
-		shutdown(c->fd, SHUT_RDWR); /* ends the engine's operations */
+	switch (c->state) {
+	case CONN_DOWN:
+		return c->next_attempt_ns ? c->next_attempt_ns : 1;
+	case CONN_CONNECTING:
+		return link_dial_due_ns(&c->dial);
+	case CONN_NEGOTIATING:
+	case CONN_TLS:
+		return link_talk_due_ns(&c->talk);
+	case CONN_LOST:
+		return c->cut ? 0 : c->fence_end_ns;
+	case CONN_FENCE:
+		return link_deadline((int)CONN_FENCE_POLL_MS);
+	default:
+		return 0;
+	}
 }
 
-static int ms_until(uint64_t then_ns, uint64_t now_ns)
+int conn_due_ms(const struct conn *c, uint64_t now_ns)
 {
+	uint64_t then_ns = due_ns(c);
+
+	if (!then_ns)
+		return -1;
 	if (now_ns >= then_ns)
 		return 0;
 	return (int)((then_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
 }
 
-int conn_due_ms(const struct conn *c, uint64_t now_ns)
+void conn_pollfd(const struct conn *c, struct pollfd *ret)
 {
-	switch (c->state) {
-	case CONN_DOWN:
-		return ms_until(c->next_attempt_ns, now_ns);
-	case CONN_LOST:
-		/* Once is enough, then it is the engine's turn. */
-		return now_ns < c->fence_end_ns + NS_PER_S ?
-			       ms_until(c->fence_end_ns, now_ns) : -1;
-	case CONN_FENCE:
-		return (int)CONN_FENCE_POLL_MS;
-	default:
-		return -1;
+	*ret = (struct pollfd){ .fd = -1 };
+	if (c->state == CONN_CONNECTING) {
+		ret->fd = link_dial_fd(&c->dial);
+		ret->events = POLLOUT;
+	} else if (is_trying(c)) {
+		ret->fd = c->fd;
+		ret->events = link_talk_events(&c->talk);
 	}
+}
+
+void conn_step(struct conn *c)
+{
+	conn_dispatch(c, CONN_EV_STEP);
+}
+
+void conn_hurry(struct conn *c)
+{
+	conn_dispatch(c, CONN_EV_START);
+}
+
+static int attempt(struct conn *c, enum handshake_goal goal, struct err *err)
+{
+	CHECK(c->state == CONN_DOWN);
+	c->goal = goal;
+	conn_dispatch(c, CONN_EV_START);
+	while (is_trying(c)) {
+		struct pollfd fd;
+
+		conn_pollfd(c, &fd);
+		(void)link_wait(fd.fd, fd.events, due_ns(c));
+		conn_dispatch(c, CONN_EV_STEP);
+	}
+	c->goal = HANDSHAKE_GO;
+	if (c->failed && err)
+		*err = c->err;
+	return c->failed;
+}
+
+int conn_probe(struct conn *c, struct err *err)
+{
+	return attempt(c, HANDSHAKE_INFO, err);
+}
+
+int conn_open(struct conn *c, struct err *err)
+{
+	return attempt(c, HANDSHAKE_GO, err);
+}
+
+struct records *conn_start_records(struct conn *c, struct records *r)
+{
+	CHECK(c->state == CONN_READY);
+	if (c->records != STATS_RECORDS_OURS)
+		return NULL;
+	CHECK(r);
+	records_start(r, &c->seal, &c->open);
+	return r;
+}
+
+void conn_take(struct conn *c)
+{
+	CHECK(c->state == CONN_READY);
+	conn_dispatch(c, CONN_EV_TAKEN);
+}
+
+/* Also one that was reset: the server's end of it is closed. */
+static bool is_end(int error)
+{
+	return error == 0 || error == ECONNRESET || error == EPIPE;
+}
+
+void conn_shutdown(struct conn *c, int error)
+{
+	CHECK(c->state == CONN_READY || c->state == CONN_UP);
+	conn_dispatch(c, CONN_EV_LOST);
+	/* One that was given up by our kernel reads as ended, too. */
+	c->fence_blind = !is_end(error) && error != EPROTO;
+}
+
+void conn_close(struct conn *c)
+{
+	conn_dispatch(c, CONN_EV_CLOSE);
+}
+
+void conn_inherit(struct conn *c)
+{
+	CHECK(c->state == CONN_DOWN && c->fd < 0);
+	conn_dispatch(c, CONN_EV_INHERIT);
+}
+
+void conn_fini(struct conn *c)
+{
+	act_give_up(c);
+	sockets_fini(&c->sockets);
+	tls_half_fini(&c->seal);
+	tls_half_fini(&c->open);
+	c->state = CONN_DOWN;
 }

@@ -2,14 +2,16 @@
 /*
  * The connection of a device to its server, as the control thread sees it: to
  * make it, to hand it to the engine, to notice that it is lost, to make it
- * again, for ever if need be. The addresses were resolved at attach, so
- * reconnecting asks no name server.
+ * again, for ever if need be. A machine of states and events that never waits:
+ * its table is in conn.c. The addresses were resolved at attach, so reconnecting
+ * asks no name server; all that it needs lies in struct conn.
  *
  * Control thread.
  */
 #ifndef NBD_CONN_H
 #define NBD_CONN_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,6 +20,7 @@
 #include "include/ctl.h"
 #include "include/export.h"
 #include "nbd-client/handshake.h"
+#include "nbd-client/link_talk.h"
 #include "nbd-client/link_tcp.h"
 #include "nbd-client/link_tls.h"
 #include "nbd-client/records.h"
@@ -42,30 +45,66 @@
 #define CONN_FENCE_MS 2000u
 #define CONN_FENCE_POLL_MS 5u
 
+/* What status shows; see there. */
 enum conn_state {
-	CONN_DOWN,  /* no socket; an attempt is due at next_attempt_ns */
-	CONN_READY, /* negotiated, not yet with the engine */
-	CONN_UP,    /* the engine uses it */
-	CONN_LOST,  /* we send no more; the engine still holds operations */
-	CONN_FENCE, /* nobody uses it; the server may still work on it */
+	CONN_DOWN = STATS_LINK_DOWN, /* an attempt is due at next_attempt_ns */
+	CONN_CONNECTING = STATS_LINK_CONNECTING,
+	CONN_NEGOTIATING = STATS_LINK_NEGOTIATING,
+	CONN_TLS = STATS_LINK_TLS,
+	CONN_READY = STATS_LINK_READY,
+	CONN_UP = STATS_LINK_UP,
+	CONN_LOST = STATS_LINK_LOST,
+	CONN_FENCE = STATS_LINK_FENCE,
+	CONN_STATES = STATS_LINK_STATES,
+};
+
+enum conn_event {
+	CONN_EV_START,	   /* an attempt is to be made now */
+	CONN_EV_STEP,	   /* its socket is ready, or its time has come */
+	CONN_EV_CONNECTED, /* on the way up: */
+	CONN_EV_TLS_ASKED,
+	CONN_EV_TLS_DONE,
+	CONN_EV_PROBED,	   /* all that a probe wanted to know */
+	CONN_EV_AGREED,
+	CONN_EV_FAILED,	   /* err says why */
+	CONN_EV_TAKEN,	   /* by the engine */
+	CONN_EV_LOST,	   /* the engine has given it up */
+	CONN_EV_CLOSE,	   /* nobody uses it any more */
+	CONN_EV_INHERIT,   /* there was one, of a process that has died */
+	CONN_EV_ENDED,	   /* the old one has, or was waited for long enough */
+	CONN_EVENTS,
+	CONN_EV_NONE = CONN_EVENTS,
 };
 
 struct conn {
 	enum conn_state state;
-	int fd; /* -1 in CONN_DOWN */
+	int fd; /* from NEGOTIATING on; -1 before */
 	struct link_addrs addrs;
 	const struct addr *addr;
 	struct sockets sockets;
 	int family; /* of the address that answered last */
 	uint32_t handshake_ms;
+	uint32_t request_timeout_ms; /* for link_set_patience() */
 	uint32_t backoff_ms;
 	uint64_t next_attempt_ns;
 	uint64_t down_since_ns;
 	uint64_t up_since_ns;
+	uint64_t attempts; /* since there was one; 0 from READY to FENCE */
+
+	/* The attempt that is being made, or was made last. */
+	enum handshake_goal goal;
+	struct link_dial dial;
+	struct link_talk talk;
+	int failed; /* -errno; 0: it has not */
+	struct err err;
+
+	/* The end of the old connection. */
 	uint32_t fence_ms;
-	uint64_t fence_end_ns; /* of the wait for the end of the old connection */
-	bool fence_blind;      /* it cannot be seen any more whether it ended */
-	uint64_t unfenced;     /* times that no proof has come */
+	uint64_t fence_end_ns;
+	bool fence_blind;  /* it cannot be seen any more whether it ended */
+	bool cut;	   /* its sends and receives were made to end */
+	uint64_t unfenced; /* times that no proof has come */
+
 	bool known; /* `export` is what the server said first */
 	struct export_info export;
 	struct handshake handshake; /* large, hence here and not on the stack */
@@ -77,6 +116,9 @@ struct conn {
 	struct tls_half seal;	   /* STATS_RECORDS_OURS; the engine's when UP */
 	struct tls_half open;
 	bool no_ktls; /* the kernel has failed at it */
+
+	/* Told of each change of state, unless NULL; must not cause another. */
+	void (*on_change)(struct conn *c, enum conn_state was);
 };
 
 /* Resolves the address; memory: of its sockets. 0 or -errno. */
@@ -95,6 +137,8 @@ void conn_set_tls(struct conn *c, struct tls *tls);
 int conn_init_tls(struct conn *c, struct tls *tls,
 		  const struct tls_options *options, struct err *err);
 
+/* ---- waiting, for those who have nothing else to do ---- */
+
 /*
  * Asks what the export is, on a connection of its own that ends politely, and
  * fills in c->export. 0 or -errno.
@@ -102,18 +146,37 @@ int conn_init_tls(struct conn *c, struct tls *tls,
 int conn_probe(struct conn *c, struct err *err);
 
 /*
- * DOWN to READY: connects and negotiates; blocks for at most a few times
- * handshake_ms. The server must offer the export that c->export tells of, if
- * that is known, else X_REFUSED. 0 or -errno; then it is still DOWN, and the
- * next attempt is scheduled.
+ * DOWN to READY: connects and negotiates. The server must offer the export that
+ * c->export tells of, if that is known, else X_REFUSED. 0 or -errno; then it is
+ * DOWN again, and the next attempt is scheduled.
  */
 int conn_open(struct conn *c, struct err *err);
+
+/* ---- not waiting ---- */
+
+/* What to wait for until conn_due_ms(); nothing if fd is -1. */
+void conn_pollfd(const struct conn *c, struct pollfd *ret);
+
+/* Milliseconds until conn_step() is due; -1: not without an event. */
+int conn_due_ms(const struct conn *c, uint64_t now_ns);
+
+/*
+ * Goes on with whatever is to be done, an attempt that is due included. Look
+ * whether the state is READY afterwards.
+ */
+void conn_step(struct conn *c);
+
+/* DOWN: does not wait for the next attempt to be due. */
+void conn_hurry(struct conn *c);
 
 /*
  * READY: readies the record layer for this connection. Returns r, or NULL if
  * the connection does not need one of ours; r may then be NULL, too.
  */
 struct records *conn_start_records(struct conn *c, struct records *r);
+
+/* READY to UP: the engine is going to use c->fd. */
+void conn_take(struct conn *c);
 
 /*
  * READY or UP to LOST: the server is told that nothing more will come; it ends
@@ -122,19 +185,19 @@ struct records *conn_start_records(struct conn *c, struct records *r);
  */
 void conn_shutdown(struct conn *c, int error);
 
-/* READY, or LOST and idle: to FENCE, or DOWN if the end has been seen. */
+/*
+ * Nobody uses the socket any more: READY, UP and LOST go to FENCE, or DOWN if
+ * the end has been seen; an attempt is given up.
+ */
 void conn_close(struct conn *c);
 
 /*
- * The connections of a process that has died, which had the same sockets: to
- * FENCE, or DOWN if there were none.
+ * DOWN: the connections of a process that has died, which had the same sockets:
+ * to FENCE, or DOWN if there were none.
  */
 void conn_inherit(struct conn *c);
 
-/* When conn_due_ms() says so, in LOST and FENCE: goes on with it. */
-void conn_step(struct conn *c, uint64_t now_ns);
-
-/* Milliseconds until an attempt, or conn_step(), is due; -1: none is. */
-int conn_due_ms(const struct conn *c, uint64_t now_ns);
+/* For the above, and for tests: the one way into the table. */
+void conn_dispatch(struct conn *c, enum conn_event event);
 
 #endif

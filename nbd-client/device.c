@@ -34,8 +34,10 @@ static int own_protect_up(struct device *d, struct err *err)
 
 static int connect_up(struct device *d, struct err *err)
 {
-	int ret = conn_open(&d->conn, err);
+	int ret;
 
+	device_watch_link(d);
+	ret = conn_open(&d->conn, err);
 	if (ret == 0 && d->conn.tls && !d->conn.handshake.info.tls)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: not encrypted: the server says that it has no TLS, and --tls=allow lets that pass",
@@ -47,6 +49,8 @@ static int connect_up(struct device *d, struct err *err)
 static int connect_again(struct device *d, struct err *err)
 {
 	(void)err;
+	d->conn.unfenced = d->page->unfenced;
+	device_watch_link(d);
 	conn_inherit(&d->conn);
 	return 0;
 }

@@ -147,7 +147,7 @@ void device_on_news(struct device *d);
 /* poll(2) has seen these events on the trigger of d->pressure. */
 void device_on_pressure(struct device *d, short events);
 
-/* Refreshes the slow numbers of the page, and all that is due. */
+/* Once a second: time-outs; refreshes the slow numbers of the page. */
 void device_tick(struct device *d);
 
 /* What conn_due_ms() asks for: goes on with an old link, makes a new one. */

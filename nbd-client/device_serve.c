@@ -109,17 +109,10 @@ void device_thread_down(struct device *d)
 	pthread_join(d->thread, NULL);
 	d->thread_started = false;
 	log_drain(&d->engine->log);
-	if (d->conn.fd >= 0)
-		conn_close(&d->conn);
+	conn_close(&d->conn);
 }
 
 /* ---- the link ---- */
-
-static void show_link(struct device *d, enum stats_link link)
-{
-	d->page->link = link;
-	d->page->link_since = (uint64_t)time(NULL);
-}
 
 /* What status says of the encryption. */
 static void show_tls(struct device *d)
@@ -155,9 +148,8 @@ void device_link_up(struct device *d)
 	show_tls(d);
 	d->engine->mail.link_fd = d->conn.fd;
 	d->engine->mail.structured = d->conn.handshake.info.structured;
-	d->conn.state = CONN_UP;
+	conn_take(&d->conn);
 	engine_post(d->engine, MAIL_LINK_UP);
-	show_link(d, STATS_LINK_UP);
 }
 
 /* The first link after a takeover: from now on requests are answered again. */
@@ -197,51 +189,56 @@ static void link_lost(struct device *d)
 	if (!reason)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
-	/* Ends the engine's operations; then comes NEWS_LINK_IDLE. */
+	/* The server ends the engine's operations; then comes NEWS_LINK_IDLE. */
 	conn_shutdown(&d->conn, error);
 	show_error(d, reason);
-	d->page->connect_attempts = 0;
-	show_link(d, STATS_LINK_DOWN);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: link to %s lost: %s; reconnecting", d->path,
 			d->conn.addrs.where, reason);
 }
 
-static void reconnect(struct device *d)
+static void on_link_change(struct conn *c, enum conn_state was)
 {
-	struct err err = { 0 };
+	struct device *d = list_entry(c, struct device, conn);
+	struct stats_page *p = d->page;
 
-	d->page->connect_attempts++;
-	d->page->link = STATS_LINK_CONNECTING;
-	if (conn_open(&d->conn, &err) < 0) {
-		d->page->link = STATS_LINK_DOWN;
-		if (show_error(d, err.text))
-			log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, err.text);
+	p->link = c->state;
+	p->connect_attempts = c->attempts;
+	p->link_next_ns = c->state == CONN_DOWN ? c->next_attempt_ns : 0;
+	if (c->state == CONN_UP || was == CONN_UP)
+		p->link_since = (uint64_t)time(NULL);
+	log_say(LOG_LEVEL_DEBUG, "%s: link: %s, was %s", d->path,
+		stats_link_name(c->state), stats_link_name(was));
+	if (c->state != CONN_DOWN)
 		return;
-	}
+	if (c->failed && show_error(d, c->err.text))
+		log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, c->err.text);
+	if (c->unfenced == p->unfenced)
+		return;
+	p->unfenced = c->unfenced;
+	log_say(LOG_LEVEL_WARNING,
+		"%s: the old connection was not seen to end in %u ms; a server "
+		"that still works on it could write late",
+		d->path, c->fence_ms);
+}
+
+void device_watch_link(struct device *d)
+{
+	d->conn.on_change = on_link_change;
+	on_link_change(&d->conn, d->conn.state);
+}
+
+void device_step_link(struct device *d)
+{
+	conn_step(&d->conn);
+	if (d->conn.state != CONN_READY)
+		return;
 	device_link_up(d);
 	show_interruption(d);
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
 		d->conn.addrs.where);
-}
-
-void device_step_link(struct device *d)
-{
-	uint64_t was = d->conn.unfenced;
-
-	conn_step(&d->conn, clock_now_ns());
-	if (d->conn.unfenced != was) {
-		d->page->unfenced++;
-		log_say(LOG_LEVEL_WARNING,
-			"%s: the old connection was not seen to end in %u ms; a server "
-			"that still works on it could write late", d->path,
-			d->conn.fence_ms);
-	}
-	if (d->conn.state == CONN_DOWN &&
-	    conn_due_ms(&d->conn, clock_now_ns()) == 0)
-		reconnect(d);
 }
 
 /* I/O fails only where the user has said after how long. */
@@ -389,15 +386,22 @@ void device_on_news(struct device *d)
 bool device_wait_news(struct device *d, const bool *flag, uint32_t timeout_ms)
 {
 	uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-	struct pollfd fd = { .fd = d->news_fd, .events = POLLIN };
+	struct pollfd fds[2] = { { .fd = d->news_fd, .events = POLLIN } };
 
 	while (!*flag && !d->failed) {
 		uint64_t now_ns = clock_now_ns();
+		int due_ms = conn_due_ms(&d->conn, now_ns);
+		int left_ms = (int)((end_ns - now_ns) / NS_PER_MS) + 1;
 
 		if (now_ns >= end_ns)
 			return false;
-		if (poll(&fd, 1, (int)((end_ns - now_ns) / NS_PER_MS) + 1) == 1)
+		conn_pollfd(&d->conn, &fds[1]);
+		if (due_ms >= 0 && due_ms < left_ms)
+			left_ms = due_ms;
+		if (poll(fds, 2, left_ms) > 0 && fds[0].revents)
 			device_on_news(d);
+		if (fds[1].revents || conn_due_ms(&d->conn, clock_now_ns()) == 0)
+			device_step_link(d);
 	}
 	return *flag;
 }
@@ -430,5 +434,4 @@ void device_tick(struct device *d)
 	if (d->conn.state == CONN_UP)
 		d->dead = false;
 	check_dead(d, now_ns);
-	device_step_link(d);
 }

@@ -14,6 +14,9 @@ void device_thread_down(struct device *d);
 /* Hands the negotiated connection to the engine. */
 void device_link_up(struct device *d);
 
+/* From now on status shows what becomes of the connection. */
+void device_watch_link(struct device *d);
+
 /*
  * Watches the host's memory, and fills the base of the pool at once if there is
  * plenty; device_tick() and device_on_pressure() go on with it.

@@ -7,6 +7,7 @@
 
 #include "nbd-client/blockdev.h"
 #include "nbd-client/donor.h"
+#include "nbd-client/link_io.h"
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/stats.h"
 
@@ -50,7 +51,7 @@ static int donate(int fd, struct genl *genl, uint32_t index, struct err *err)
 	if (!ret)
 		ret = nbd_sysfs_wait_gone(index, GONE_TIMEOUT_MS, err);
 	if (!ret)
-		ret = sockets_disconnect(fd);
+		ret = link_disconnect(fd);
 	return ret ? ret : is_marked(fd) ? 0 : -ENOTSUP;
 }
 

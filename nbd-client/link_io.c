@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Deadlines and what a socket's errors mean. Control thread. */
+/* Deadlines, and system calls on sockets. Control thread. */
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "nbd-client/link_io.h"
@@ -36,4 +41,159 @@ int link_wait(int fd, short events, uint64_t deadline_ns)
 bool link_is_gone(int error)
 {
 	return error == ECONNRESET || error == EPIPE || error == ECONNABORTED;
+}
+
+int link_socket(int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void link_close(int fd)
+{
+	close(fd);
+}
+
+static int set_blocking(int fd, bool blocking)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	flags = blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
+int link_begin_connect(int fd, const struct sockaddr_storage *sa,
+		       socklen_t bytes)
+{
+	int r = set_blocking(fd, false);
+
+	if (r < 0)
+		return r;
+	if (connect(fd, (const struct sockaddr *)sa, bytes) == 0)
+		return 0;
+	return errno == EINTR ? -EINPROGRESS : -errno;
+}
+
+int link_connect_result(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	socklen_t bytes = sizeof(int);
+	int error = 0;
+
+	if (poll(&p, 1, 0) <= 0)
+		return -EINPROGRESS;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0)
+		return -errno;
+	return -error;
+}
+
+/*
+ * A port of the ephemeral range on this host, where nobody listens, can be
+ * given to our own end: TCP then connects the socket to itself.
+ */
+static bool is_connected_to_itself(int fd)
+{
+	struct sockaddr_storage ours, theirs;
+	socklen_t ours_bytes = sizeof(ours), theirs_bytes = sizeof(theirs);
+
+	memset(&ours, 0, sizeof(ours));
+	memset(&theirs, 0, sizeof(theirs));
+	if (getsockname(fd, (struct sockaddr *)&ours, &ours_bytes) < 0 ||
+	    getpeername(fd, (struct sockaddr *)&theirs, &theirs_bytes) < 0)
+		return false;
+	return ours.ss_family != AF_UNIX && ours_bytes == theirs_bytes &&
+	       memcmp(&ours, &theirs, ours_bytes) == 0;
+}
+
+int link_end_connect(int fd)
+{
+	const int on = 1;
+
+	if (is_connected_to_itself(fd))
+		return -ECONNREFUSED;
+	if (link_family(fd) != AF_UNIX &&
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
+		return -errno;
+	return set_blocking(fd, true);
+}
+
+#define KEEPALIVE_PROBES 3
+#define KEEPALIVE_DEFAULT_S 10
+
+static void set_tcp(int fd, int option, int value)
+{
+	/* Without it the connection is as good, only its end is seen later. */
+	(void)setsockopt(fd, IPPROTO_TCP, option, &value, sizeof(value));
+}
+
+void link_set_patience(int fd, uint32_t timeout_ms)
+{
+	const int on = 1;
+	int pause_s = timeout_ms ? (int)(timeout_ms / 1000 /
+					 (KEEPALIVE_PROBES + 1)) :
+				   KEEPALIVE_DEFAULT_S;
+
+	if (link_family(fd) == AF_UNIX)
+		return;
+	if (pause_s < 1)
+		pause_s = 1;
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	set_tcp(fd, TCP_KEEPIDLE, pause_s);
+	set_tcp(fd, TCP_KEEPINTVL, pause_s);
+	set_tcp(fd, TCP_KEEPCNT, KEEPALIVE_PROBES);
+	set_tcp(fd, TCP_USER_TIMEOUT, (int)timeout_ms);
+}
+
+int link_disconnect(int fd)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	return connect(fd, &none, sizeof(none)) < 0 ? -errno : 0;
+}
+
+ssize_t link_send(int fd, const void *from, size_t bytes)
+{
+	ssize_t n;
+
+	do
+		n = send(fd, from, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t receive(int fd, void *to, size_t bytes, int flags)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, to, bytes, flags | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t link_receive(int fd, void *to, size_t bytes)
+{
+	return receive(fd, to, bytes, 0);
+}
+
+ssize_t link_peek(int fd, void *to, size_t bytes)
+{
+	return receive(fd, to, bytes, MSG_PEEK);
+}
+
+void link_shutdown(int fd, int how)
+{
+	shutdown(fd, how);
+}
+
+int link_family(int fd)
+{
+	int family = AF_UNSPEC;
+	socklen_t bytes = sizeof(family);
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &bytes);
+	return family;
 }

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Waiting for a socket, for all kinds of links. Control thread.
+ * Sockets without waiting, and waiting for them, for all kinds of links: every
+ * system call on the way to a connection is here, so that a test can put a
+ * network of its own in its place.
+ *
+ * Results are those of the system calls, with -errno for failure. Control
+ * thread.
  */
 #ifndef NBD_LINK_IO_H
 #define NBD_LINK_IO_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
 
 /* On the monotonic clock. */
 uint64_t link_deadline(int timeout_ms);
@@ -19,5 +26,38 @@ int link_wait(int fd, short events, uint64_t deadline_ns);
 
 /* A peer that resets says no more than one that closes. */
 bool link_is_gone(int error);
+
+/* SOCK_STREAM, close-on-exec, blocking. */
+int link_socket(int family);
+void link_close(int fd);
+
+/* 0; -EINPROGRESS; or why not. From here on the socket does not block. */
+int link_begin_connect(int fd, const struct sockaddr_storage *sa,
+		       socklen_t bytes);
+
+/* After -EINPROGRESS: 0 once connected, -EINPROGRESS, or why it failed. */
+int link_connect_result(int fd);
+
+/*
+ * Connected: makes it what the data thread needs, without Nagle's delay and
+ * blocking, because io_uring does not wait on one that says it must not. A
+ * connection to itself is -ECONNREFUSED.
+ */
+int link_end_connect(int fd);
+
+/*
+ * Gives a connection up on which for so long nothing we sent is acknowledged, or
+ * on which, idle, the peer's host does not answer; 0: only the latter.
+ */
+void link_set_patience(int fd, uint32_t timeout_ms);
+
+/* Back to the state of a socket that was never connected (AF_UNSPEC). */
+int link_disconnect(int fd);
+
+ssize_t link_send(int fd, const void *from, size_t bytes);
+ssize_t link_receive(int fd, void *to, size_t bytes);
+ssize_t link_peek(int fd, void *to, size_t bytes);
+void link_shutdown(int fd, int how);
+int link_family(int fd);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Connections to a server over TCP or a Unix socket, up to the first request.
+ * Connections to a server over TCP or a Unix socket.
  *
  * Owns a socket only between its making and its being handed over.  Control
  * thread; nothing here is ever called by a data thread.
@@ -8,10 +8,8 @@
 #include "nbd-client/link_tcp.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,10 +19,6 @@
 #include "common/check.h"
 #include "common/text.h"
 #include "nbd-client/link_io.h"
-#include "nbd-client/link_tls.h"
-
-/* More than any reply but a list's needs at once. */
-#define RECEIVE_BYTES 4096
 
 /* ---- Resolving ---- */
 
@@ -127,16 +121,14 @@ int link_resolve(const struct addr *addr, struct link_addrs *ret,
 
 static int socket_make(void *arg, int family)
 {
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	(void)arg;
-	return fd < 0 ? -errno : fd;
+	return link_socket(family);
 }
 
 static void socket_drop(void *arg, int fd)
 {
 	(void)arg;
-	close(fd);
+	link_close(fd);
 }
 
 static const struct link_sockets made_when_needed = {
@@ -144,85 +136,8 @@ static const struct link_sockets made_when_needed = {
 	.give = socket_drop,
 };
 
-static int set_blocking(int fd, bool blocking)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags < 0)
-		return -errno;
-	flags = blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
-	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
-}
-
-/*
- * A port of the ephemeral range on this host, where nobody listens, can be
- * given to our own end: TCP then connects the socket to itself.
- */
-static bool is_connected_to_itself(int fd)
-{
-	struct sockaddr_storage ours, theirs;
-	socklen_t ours_bytes = sizeof(ours), theirs_bytes = sizeof(theirs);
-
-	memset(&ours, 0, sizeof(ours));
-	memset(&theirs, 0, sizeof(theirs));
-	if (getsockname(fd, (struct sockaddr *)&ours, &ours_bytes) < 0 ||
-	    getpeername(fd, (struct sockaddr *)&theirs, &theirs_bytes) < 0)
-		return false;
-	return ours.ss_family != AF_UNIX && ours_bytes == theirs_bytes &&
-	       memcmp(&ours, &theirs, ours_bytes) == 0;
-}
-
-static int wait_connected(int fd, uint64_t deadline_ns)
-{
-	socklen_t bytes = sizeof(int);
-	int error = 0;
-	int r = link_wait(fd, POLLOUT, deadline_ns);
-
-	if (r < 0)
-		return r;
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0)
-		return -errno;
-	return -error;
-}
-
-/*
- * A Unix socket whose queue of connections is full says EAGAIN at once instead
- * of waiting as TCP does; so wait here.
- */
-static int connect_retrying(int fd, const struct link_addr *to,
-			    uint64_t deadline_ns)
-{
-	for (;;) {
-		if (connect(fd, (const struct sockaddr *)&to->sa,
-			    to->sa_bytes) == 0)
-			return 0;
-		if (errno == EINPROGRESS || errno == EINTR)
-			return wait_connected(fd, deadline_ns);
-		if (errno != EAGAIN || to->sa.ss_family != AF_UNIX)
-			return -errno;
-		if (link_left_ms(deadline_ns) == 0)
-			return -ETIMEDOUT;
-		poll(NULL, 0, 20);
-	}
-}
-
-static int connect_one(int fd, const struct link_addr *to, uint64_t deadline_ns)
-{
-	const int on = 1;
-	int r = set_blocking(fd, false);
-
-	if (r == 0)
-		r = connect_retrying(fd, to, deadline_ns);
-	if (r == 0 && is_connected_to_itself(fd))
-		r = -ECONNREFUSED;
-	if (r == 0 && to->sa.ss_family != AF_UNIX &&
-	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
-		r = -errno;
-	/* io_uring does not wait on a socket that says it must not block. */
-	if (r == 0)
-		r = set_blocking(fd, true);
-	return r;
-}
+/* A Unix socket whose queue is full does not tell when there is room. */
+#define UNIX_RETRY_MS 20
 
 /* What each failure to connect means, and what helps. */
 static const struct err_hint connect_hints[] = {
@@ -241,202 +156,111 @@ static const struct err_hint connect_hints[] = {
 	{ 0, X_UNREACHABLE, NULL },
 };
 
+void link_dial_start(struct link_dial *d, const struct link_addrs *addrs,
+		     const struct link_sockets *sockets, int timeout_ms)
+{
+	CHECK(addrs->count <= LINK_ADDRS_MAX);
+	*d = (struct link_dial){
+		.addrs = addrs,
+		.sockets = sockets ? *sockets : made_when_needed,
+		.fd = -1,
+		.error = -EHOSTUNREACH,
+		.end_ns = link_deadline(timeout_ms),
+	};
+}
+
+void link_dial_end(struct link_dial *d)
+{
+	if (d->fd >= 0)
+		d->sockets.give(d->sockets.arg, d->fd);
+	d->fd = -1;
+	d->connecting = false;
+}
+
+static const struct link_addr *address(const struct link_dial *d)
+{
+	return &d->addrs->addr[d->at];
+}
+
+/* A socket for the present address, and its equal part of the time. */
+static int take_socket(struct link_dial *d)
+{
+	int left_ms = link_left_ms(d->end_ns);
+	int fd = d->sockets.take(d->sockets.arg, address(d)->sa.ss_family);
+
+	if (fd < 0)
+		return fd;
+	d->fd = fd;
+	d->address_end_ns =
+		link_deadline(left_ms / (int)(d->addrs->count - d->at));
+	return 0;
+}
+
+/* The present address. 0, -EAGAIN, or why it cannot be connected to. */
+static int try_address(struct link_dial *d)
+{
+	const struct link_addr *to = address(d);
+	int r = d->fd >= 0 ? 0 : take_socket(d);
+
+	if (r == 0 && d->connecting)
+		r = link_connect_result(d->fd);
+	else if (r == 0)
+		r = link_begin_connect(d->fd, &to->sa, to->sa_bytes);
+	d->connecting = r == -EINPROGRESS;
+	if (r == 0)
+		return link_end_connect(d->fd);
+	if (r == -EAGAIN && to->sa.ss_family != AF_UNIX)
+		return -EADDRNOTAVAIL; /* of TCP's local ports none is free */
+	if (r == -EINPROGRESS || r == -EAGAIN)
+		return link_left_ms(d->address_end_ns) ? -EAGAIN : -ETIMEDOUT;
+	return r;
+}
+
+int link_dial_step(struct link_dial *d, struct err *err)
+{
+	for (; d->at < d->addrs->count; d->at++) {
+		int r = try_address(d);
+
+		if (r == 0 || r == -EAGAIN)
+			return r;
+		d->error = r;
+		link_dial_end(d);
+	}
+	return err_explain(err, connect_hints, -d->error,
+			   "cannot connect to %s", d->addrs->where);
+}
+
+int link_dial_fd(const struct link_dial *d)
+{
+	return d->connecting ? d->fd : -1;
+}
+
+uint64_t link_dial_due_ns(const struct link_dial *d)
+{
+	uint64_t retry_ns = link_deadline(UNIX_RETRY_MS);
+
+	return d->connecting || d->address_end_ns < retry_ns ?
+		       d->address_end_ns : retry_ns;
+}
+
 int link_connect_from(const struct link_addrs *addrs,
 		      const struct link_sockets *sockets, int timeout_ms,
 		      int *ret_fd, struct err *err)
 {
-	uint64_t deadline_ns = link_deadline(timeout_ms);
-	int r = -EHOSTUNREACH;
+	struct link_dial d;
+	int r;
 
-	CHECK(addrs->count <= LINK_ADDRS_MAX);
-	if (sockets == NULL)
-		sockets = &made_when_needed;
-	for (unsigned int i = 0; i < addrs->count; i++) {
-		int share_ms = link_left_ms(deadline_ns) / (int)(addrs->count - i);
-		int fd = sockets->take(sockets->arg,
-				       addrs->addr[i].sa.ss_family);
-
-		if (fd < 0) {
-			r = fd;
-			continue;
-		}
-		r = connect_one(fd, &addrs->addr[i], link_deadline(share_ms));
-		if (r == 0) {
-			*ret_fd = fd;
-			return 0;
-		}
-		sockets->give(sockets->arg, fd);
-	}
-	return err_explain(err, connect_hints, -r, "cannot connect to %s",
-			   addrs->where);
+	link_dial_start(&d, addrs, sockets, timeout_ms);
+	while ((r = link_dial_step(&d, err)) == -EAGAIN)
+		(void)link_wait(link_dial_fd(&d), POLLOUT,
+				link_dial_due_ns(&d));
+	if (r == 0)
+		*ret_fd = d.fd;
+	return r;
 }
 
 int link_connect(const struct link_addrs *addrs, int timeout_ms, int *ret_fd,
 		 struct err *err)
 {
 	return link_connect_from(addrs, NULL, timeout_ms, ret_fd, err);
-}
-
-/* ---- Negotiating ---- */
-
-/* One send or receive.  0, -EAGAIN when it has to wait, or another -errno. */
-static int negotiate_io(int fd, struct handshake *hs)
-{
-	uint8_t in[RECEIVE_BYTES];
-	size_t bytes;
-	const uint8_t *out = handshake_output(hs, &bytes);
-	ssize_t n;
-
-	if (bytes > 0)
-		n = send(fd, out, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-	else
-		n = recv(fd, in, sizeof(in), MSG_DONTWAIT);
-	if (n < 0 && errno == EINTR)
-		return 0;
-	if (n < 0 && !link_is_gone(errno))
-		return -errno;
-	if (bytes > 0 && n > 0)
-		handshake_sent(hs, (size_t)n);
-	else if (bytes == 0 && n > 0)
-		handshake_feed(hs, in, (size_t)n);
-	else
-		handshake_closed(hs);
-	return 0;
-}
-
-/* The same inside TLS, which waits by itself. */
-static int negotiate_tls(struct link_tls *tls, struct handshake *hs,
-			 uint64_t deadline_ns)
-{
-	uint8_t in[RECEIVE_BYTES];
-	size_t bytes;
-	const uint8_t *out = handshake_output(hs, &bytes);
-	ssize_t n;
-
-	if (bytes > 0)
-		n = link_tls_send(tls, out, bytes, deadline_ns);
-	else
-		n = link_tls_recv(tls, in, sizeof(in), deadline_ns);
-	/* Whoever hangs up may have said why before. */
-	if (n == -EPIPE) {
-		n = link_tls_recv(tls, in, sizeof(in), deadline_ns);
-		if (n > 0)
-			n = 0;
-	}
-	if (n < 0 && n != -EPIPE)
-		return (int)n;
-	if (bytes > 0 && n > 0)
-		handshake_sent(hs, (size_t)n);
-	else if (bytes == 0 && n > 0)
-		handshake_feed(hs, in, (size_t)n);
-	else
-		handshake_closed(hs);
-	return 0;
-}
-
-/* The step that can wait no longer than its deadline. */
-static int negotiate_step(int fd, struct handshake *hs, struct link_tls *tls,
-			  uint64_t deadline_ns, struct err *err)
-{
-	size_t bytes;
-	int r;
-
-	if (handshake_status(hs) == HANDSHAKE_WANTS_TLS) {
-		if (tls == NULL)
-			return err_set(err, X_TLS, EPROTONOSUPPORT,
-				       "TLS is not available on this kind of connection");
-		r = link_tls_start(tls, fd, deadline_ns, err);
-		if (r == 0)
-			handshake_tls_started(hs);
-		return r;
-	}
-	if (tls != NULL && tls->up) {
-		r = negotiate_tls(tls, hs, deadline_ns);
-		if (r == -EPROTO && err != NULL)
-			*err = tls->err;
-		if (r == -EPROTO)
-			return r;
-	} else {
-		r = negotiate_io(fd, hs);
-		if (r == -EAGAIN) {
-			handshake_output(hs, &bytes);
-			r = link_wait(fd, bytes > 0 ? POLLOUT : POLLIN,
-				      deadline_ns);
-		}
-	}
-	if (r < 0 && r != -ETIMEDOUT)
-		return err_set(err, X_FAILURE, -r,
-			       "cannot negotiate with the server: %s",
-			       strerror(-r));
-	return r;
-}
-
-static int step_limit_ms(const struct handshake *hs, int timeout_ms)
-{
-	if (handshake_leaving(hs) && timeout_ms > LINK_LEAVE_TIMEOUT_MS)
-		return LINK_LEAVE_TIMEOUT_MS;
-	return timeout_ms;
-}
-
-/*
- * What has come beyond the end is an error too, as is having been closed. Inside
- * TLS only what has been decrypted can be seen; the rest is left to whoever
- * takes over.
- */
-static void check_silence(int fd, struct handshake *hs, struct link_tls *tls)
-{
-	uint8_t byte = 0;
-	ssize_t n;
-
-	if (hs->params.goal != HANDSHAKE_GO)
-		return;
-	if (tls != NULL && tls->up) {
-		if (link_tls_pending(tls))
-			handshake_feed(hs, &byte, sizeof(byte));
-		return;
-	}
-	n = recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
-	if (n > 0)
-		handshake_feed(hs, &byte, sizeof(byte));
-	else if (n == 0 || link_is_gone(errno))
-		handshake_closed(hs);
-}
-
-int link_negotiate_tls(int fd, struct handshake *hs, struct link_tls *tls,
-		       int timeout_ms, struct err *err)
-{
-	unsigned int step = handshake_step(hs);
-	uint64_t deadline_ns = link_deadline(timeout_ms);
-
-	while (!handshake_ended(hs)) {
-		int r;
-
-		if (handshake_step(hs) != step) {
-			step = handshake_step(hs);
-			deadline_ns =
-				link_deadline(step_limit_ms(hs, timeout_ms));
-		}
-		/* Also for a peer that always has one more byte for us. */
-		if (link_left_ms(deadline_ns) == 0) {
-			handshake_timed_out(hs, (unsigned int)timeout_ms);
-			continue;
-		}
-		r = negotiate_step(fd, hs, tls, deadline_ns, err);
-		if (r < 0 && r != -ETIMEDOUT)
-			return r;
-	}
-	if (handshake_status(hs) == HANDSHAKE_DONE)
-		check_silence(fd, hs, tls);
-	if (handshake_status(hs) == HANDSHAKE_DONE)
-		return 0;
-	CHECK(hs->err.exit_code != EXIT_OK && hs->err.error > 0);
-	if (err != NULL)
-		*err = hs->err;
-	return -hs->err.error;
-}
-
-int link_negotiate(int fd, struct handshake *hs, int timeout_ms,
-		   struct err *err)
-{
-	return link_negotiate_tls(fd, hs, NULL, timeout_ms, err);
 }

@@ -1,28 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Connections to a server over TCP or a Unix socket, up to the point where the
- * data thread takes over: names to addresses, connecting, negotiating.
+ * negotiation (link_talk.h): names to addresses, connecting.
  *
- * Owns nothing that lasts.  The control thread runs it, because it waits; each
- * wait ends by a deadline on the monotonic clock, apart from the name look-up,
- * which the resolver bounds (resolv.conf(5)).  Only link_resolve() may use
- * memory or files: a reconnect starts from its result.
+ * Owns nothing that lasts.  Control thread; each wait ends by a deadline on the
+ * monotonic clock, apart from the name look-up, which the resolver bounds
+ * (resolv.conf(5)).  Only link_resolve() may use memory or files: a reconnect
+ * starts from its result.
  */
 #ifndef NBD_LINK_TCP_H
 #define NBD_LINK_TCP_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include "common/addr.h"
 #include "common/err.h"
-#include "nbd-client/handshake.h"
-#include "nbd-client/link_tls.h"
 
 #define LINK_ADDRS_MAX 8
 #define LINK_TIMEOUT_MS_DEFAULT 10000
-
-/* How long a server may take to answer a farewell that nobody needs. */
-#define LINK_LEAVE_TIMEOUT_MS 1000
 
 struct link_addr {
 	struct sockaddr_storage sa;
@@ -73,19 +70,38 @@ int link_connect_from(const struct link_addrs *addrs,
 		      int *ret_fd, struct err *err);
 
 /*
- * Runs a negotiation to its end over a connected socket; timeout_ms is for each
- * step of it.  Returns 0 when hs is HANDSHAKE_DONE and the server has sent
- * nothing beyond; otherwise what hs->err says.  The socket stays the caller's
- * in either case.  A negotiation that wants TLS fails here.
+ * The same without waiting: one socket at a time, one address after another.
+ *
+ *	link_dial_start(&d, addrs, sockets, timeout_ms);
+ *	while ((r = link_dial_step(&d, err)) == -EAGAIN)
+ *		poll link_dial_fd(&d) for POLLOUT until link_dial_due_ns(&d);
  */
-int link_negotiate(int fd, struct handshake *hs, int timeout_ms,
-		   struct err *err);
+struct link_dial {
+	const struct link_addrs *addrs;
+	struct link_sockets sockets;
+	unsigned int at; /* the address that is being tried */
+	int fd;		 /* for it; -1: none */
+	bool connecting; /* the kernel is at it */
+	int error;	 /* of the address before, negative */
+	uint64_t address_end_ns;
+	uint64_t end_ns; /* of all addresses */
+};
+
+/* sockets as above; addrs must stay. */
+void link_dial_start(struct link_dial *d, const struct link_addrs *addrs,
+		     const struct link_sockets *sockets, int timeout_ms);
 
 /*
- * The same; if the negotiation wants TLS, it goes on inside tls, initialised,
- * whose keys are for the caller to take and to end.  NULL: as above.
+ * 0: connected, d->fd is the caller's from now on; -EAGAIN; or the error of the
+ * last address, and there is no socket any more.
  */
-int link_negotiate_tls(int fd, struct handshake *hs, struct link_tls *tls,
-		       int timeout_ms, struct err *err);
+int link_dial_step(struct link_dial *d, struct err *err);
+
+/* -1: only the time has to be waited for. */
+int link_dial_fd(const struct link_dial *d);
+uint64_t link_dial_due_ns(const struct link_dial *d);
+
+/* Gives the socket back: it was to no purpose. */
+void link_dial_end(struct link_dial *d);
 
 #endif

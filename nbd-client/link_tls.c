@@ -7,7 +7,6 @@
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "common/bytes.h"
 #include "common/check.h"
@@ -15,64 +14,6 @@
 #include "nbd-client/link_io.h"
 #include "nbd-client/link_tls.h"
 #include "nbd-client/link_tls_inside.h"
-
-/* ---- bytes on the socket ---- */
-
-/* All of it, by the deadline. 0, -ETIMEDOUT, -EPIPE or another -errno. */
-static int send_all(struct link_tls *l, const uint8_t *from, size_t bytes,
-		    uint64_t deadline_ns)
-{
-	while (bytes) {
-		ssize_t n = send(l->fd, from, bytes,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
-		int r = n < 0 ? errno : 0;
-
-		if (r == EAGAIN) {
-			r = link_wait(l->fd, POLLOUT, deadline_ns);
-			if (r < 0)
-				return r;
-			continue;
-		}
-		if (r == EINTR)
-			continue;
-		if (r)
-			return link_is_gone(r) ? -EPIPE : -r;
-		from += n;
-		bytes -= (size_t)n;
-	}
-	return 0;
-}
-
-/* Exactly so many. 1; 0: the peer has closed; -ETIMEDOUT or another -errno. */
-static int receive_all(struct link_tls *l, uint8_t *to, size_t bytes,
-		       uint64_t deadline_ns)
-{
-	while (bytes) {
-		ssize_t n;
-		int r;
-
-		/* Also for a peer that always has one more byte for us. */
-		if (link_left_ms(deadline_ns) == 0)
-			return -ETIMEDOUT;
-		n = recv(l->fd, to, bytes, MSG_DONTWAIT);
-		r = n < 0 ? errno : 0;
-		if (r == EAGAIN) {
-			r = link_wait(l->fd, POLLIN, deadline_ns);
-			if (r < 0)
-				return r;
-			continue;
-		}
-		if (r == EINTR)
-			continue;
-		if (n == 0 || link_is_gone(r))
-			return 0;
-		if (r)
-			return -r;
-		to += n;
-		bytes -= (size_t)n;
-	}
-	return 1;
-}
 
 /* ---- records between socket and OpenSSL ---- */
 
@@ -82,23 +23,64 @@ static void count(uint64_t *sequence, uint8_t type)
 	*sequence = type == TLS_CHANGE_CIPHER_SPEC ? 0 : *sequence + 1;
 }
 
-/* Sends what OpenSSL has written: whole records, because the BIO takes all. */
-static int flush(struct link_tls *l, uint64_t deadline_ns)
+/* The records of all that OpenSSL has written have left. */
+static void count_sent(struct link_tls *l, const uint8_t *at, size_t left)
 {
-	BIO *bio = SSL_get_wbio(l->ssl);
-	uint8_t *at;
-	long left = BIO_get_mem_data(bio, &at);
-	int ret = left > 0 ? send_all(l, at, (size_t)left, deadline_ns) : 0;
-
-	while (left > (long)TLS_HEAD_BYTES) {
-		long bytes = (long)TLS_HEAD_BYTES + get_be16(at + 3);
+	while (left > TLS_HEAD_BYTES) {
+		size_t bytes = TLS_HEAD_BYTES + get_be16(at + 3);
 
 		count(&l->sent_sequence, at[0]);
 		at += bytes;
 		left -= bytes;
 	}
-	BIO_reset(bio);
+}
+
+/* What OpenSSL has written and the socket has not taken. */
+static size_t unsent(const struct link_tls *l, uint8_t **ret_at)
+{
+	long all = BIO_get_mem_data(SSL_get_wbio(l->ssl), ret_at);
+
+	return (size_t)all - l->sent_bytes;
+}
+
+/* Whole records, because the BIO takes all. 0, -EAGAIN, -EPIPE or -errno. */
+static int flush(struct link_tls *l)
+{
+	uint8_t *at;
+	size_t left;
+	int ret = 0;
+
+	while ((left = unsent(l, &at)) > 0) {
+		ssize_t n = link_send(l->fd, at + l->sent_bytes, left);
+
+		if (n == -EAGAIN)
+			return -EAGAIN;
+		if (n < 0) {
+			ret = link_is_gone((int)-n) ? -EPIPE : (int)n;
+			break;
+		}
+		l->sent_bytes += (size_t)n;
+	}
+	count_sent(l, at, l->sent_bytes);
+	l->sent_bytes = 0;
+	BIO_reset(SSL_get_wbio(l->ssl));
 	return ret;
+}
+
+/* l->record up to so many bytes. 1; 0: the peer has closed; or -errno. */
+static int receive(struct link_tls *l, size_t bytes)
+{
+	while (l->record_bytes < bytes) {
+		ssize_t n = link_receive(l->fd, l->record + l->record_bytes,
+					 bytes - l->record_bytes);
+
+		if (n == 0 || (n < 0 && link_is_gone((int)-n)))
+			return 0;
+		if (n < 0)
+			return (int)n;
+		l->record_bytes += (size_t)n;
+	}
+	return 1;
 }
 
 static int refuse(struct link_tls *l, const char *what)
@@ -107,30 +89,44 @@ static int refuse(struct link_tls *l, const char *what)
 	return -EPROTO;
 }
 
-/* A record from the socket to OpenSSL. 1; 0: closed; or -errno. */
-static int feed(struct link_tls *l, uint64_t deadline_ns)
+static int check_head(struct link_tls *l, size_t bytes)
 {
-	size_t bytes;
-	int r = receive_all(l, l->record, TLS_HEAD_BYTES, deadline_ns);
-
-	if (r <= 0)
-		return r;
 	if (l->record[0] < TLS_CHANGE_CIPHER_SPEC || l->record[0] > TLS_DATA ||
 	    l->record[1] != 3)
 		return refuse(l, "what it sends is not TLS; somebody may be tampering with the connection");
-	bytes = get_be16(l->record + 3);
-	if (TLS_HEAD_BYTES + bytes > sizeof(l->record))
+	if (bytes > sizeof(l->record))
 		return refuse(l, "a record that is longer than TLS allows");
-	l->received_bytes += bytes;
+	return 1;
+}
+
+static int count_received(struct link_tls *l)
+{
+	l->received_bytes += l->record_bytes - TLS_HEAD_BYTES;
 	l->received_records++;
 	if (!l->up && (l->received_bytes > LINK_TLS_HANDSHAKE_BYTES_MAX ||
 		       l->received_records > LINK_TLS_HANDSHAKE_RECORDS_MAX))
 		return refuse(l, "the handshake is without end");
-	r = receive_all(l, l->record + TLS_HEAD_BYTES, bytes, deadline_ns);
+	count(&l->received_sequence, l->record[0]);
+	return 1;
+}
+
+/* A record from the socket to OpenSSL. 1; 0: closed; -EAGAIN or -errno. */
+static int feed(struct link_tls *l)
+{
+	size_t bytes;
+	int r = receive(l, TLS_HEAD_BYTES);
+
 	if (r <= 0)
 		return r;
-	count(&l->received_sequence, l->record[0]);
-	bytes += TLS_HEAD_BYTES;
+	bytes = TLS_HEAD_BYTES + get_be16(l->record + 3);
+	r = check_head(l, bytes);
+	if (r > 0)
+		r = receive(l, bytes);
+	if (r > 0)
+		r = count_received(l);
+	if (r <= 0)
+		return r;
+	l->record_bytes = 0;
 	if (BIO_write(SSL_get_rbio(l->ssl), l->record, (int)bytes) !=
 	    (int)bytes)
 		return refuse(l, "its memory is used up");
@@ -139,9 +135,9 @@ static int feed(struct link_tls *l, uint64_t deadline_ns)
 
 /*
  * After a call of OpenSSL that did not succeed: 1: call again; 0: the peer has
- * closed; or -errno.
+ * closed; -EAGAIN: and call again then; or another -errno.
  */
-static int go_on(struct link_tls *l, int result, uint64_t deadline_ns)
+static int go_on(struct link_tls *l, int result)
 {
 	int error = SSL_get_error(l->ssl, result);
 	int r;
@@ -149,15 +145,14 @@ static int go_on(struct link_tls *l, int result, uint64_t deadline_ns)
 	if (l->refused)
 		return refuse(l, l->refused);
 	/* An alert of ours may be in there, so that the server knows, too. */
-	r = flush(l, error == SSL_ERROR_WANT_READ ? deadline_ns :
-						    link_deadline(0));
+	r = flush(l);
 	if (error == SSL_ERROR_ZERO_RETURN)
 		return 0;
 	if (error != SSL_ERROR_WANT_READ) {
 		link_tls_explain(l);
 		return -EPROTO;
 	}
-	return r < 0 ? r : feed(l, deadline_ns);
+	return r < 0 ? r : feed(l);
 }
 
 /* ---- what comes after the handshake and is no data ---- */
@@ -272,18 +267,18 @@ static int hung_up(struct link_tls *l)
 	return refuse(l, "it closed the connection in the middle of the handshake; does it want a certificate of ours (--tls-cert), or a pre-shared key (--tls-psk-file)? Its log should say");
 }
 
-static int shake(struct link_tls *l, uint64_t deadline_ns)
+static int shake(struct link_tls *l)
 {
 	int r;
 
 	while ((r = SSL_do_handshake(l->ssl)) != 1) {
-		r = go_on(l, r, deadline_ns);
+		r = go_on(l, r);
 		if (r == 0)
 			return hung_up(l);
 		if (r < 0)
 			return r;
 	}
-	r = flush(l, deadline_ns);
+	r = flush(l);
 	if (r < 0)
 		return r;
 	if (l->tls->psk && !psk_was_used(l))
@@ -303,52 +298,72 @@ void link_tls_init(struct link_tls *l, struct tls *tls)
 	l->fd = -1;
 }
 
-int link_tls_start(struct link_tls *l, int fd, uint64_t deadline_ns,
-		   struct err *err)
+static int begin(struct link_tls *l, int fd)
 {
 	int r;
 
 	link_tls_end(l);
 	link_tls_init(l, l->tls);
-	l->fd = fd;
-	ERR_clear_error();
 	r = make(l);
-	if (r == 0)
-		r = shake(l, deadline_ns);
-	else
+	if (r < 0)
 		err_set(&l->err, X_TLS, -r,
 			"OpenSSL's memory is used up, see status");
+	else
+		l->fd = fd;
+	return r;
+}
+
+int link_tls_step(struct link_tls *l, int fd, struct err *err)
+{
+	int r;
+
+	ERR_clear_error();
+	r = l->fd < 0 ? begin(l, fd) : 0;
+	if (r == 0)
+		r = shake(l);
 	if (r == -EPIPE)
 		r = hung_up(l);
-	if (r < 0 && r != -ETIMEDOUT && l->err.exit_code == EXIT_OK)
+	if (r == 0 || r == -EAGAIN)
+		return r;
+	if (l->err.exit_code == EXIT_OK)
 		err_set(&l->err, X_UNREACHABLE, -r,
 			"cannot talk TLS with the server: %s",
 			strerror(-r));
-	if (r < 0 && r != -ETIMEDOUT && err)
+	if (err)
 		*err = l->err;
 	return r;
 }
 
+short link_tls_events(const struct link_tls *l)
+{
+	uint8_t *at;
+
+	return l->ssl && unsent(l, &at) > 0 ? POLLOUT : POLLIN;
+}
+
 /* ---- data ---- */
 
-ssize_t link_tls_send(struct link_tls *l, const void *from, size_t bytes,
-		      uint64_t deadline_ns)
+ssize_t link_tls_send(struct link_tls *l, const void *from, size_t bytes)
 {
 	size_t written;
 	int r;
 
 	CHECK(l->up);
 	ERR_clear_error();
-	if (SSL_write_ex(l->ssl, from, bytes, &written) != 1) {
+	if (!l->written_bytes &&
+	    SSL_write_ex(l->ssl, from, bytes, &l->written_bytes) != 1) {
 		link_tls_explain(l);
 		return -EPROTO;
 	}
-	r = flush(l, deadline_ns);
+	r = flush(l);
+	if (r == -EAGAIN)
+		return r;
+	written = l->written_bytes;
+	l->written_bytes = 0;
 	return r < 0 ? r : (ssize_t)written;
 }
 
-ssize_t link_tls_recv(struct link_tls *l, void *to, size_t bytes,
-		      uint64_t deadline_ns)
+ssize_t link_tls_recv(struct link_tls *l, void *to, size_t bytes)
 {
 	size_t got;
 	int r;
@@ -361,7 +376,7 @@ ssize_t link_tls_recv(struct link_tls *l, void *to, size_t bytes,
 			l->heard = true;
 			return (ssize_t)got;
 		}
-		r = go_on(l, r, deadline_ns);
+		r = go_on(l, r);
 		if (r == 0 && !l->heard && !l->tls->psk)
 			return refuse(l, "it closed the connection after the handshake; does it want a certificate of ours (--tls-cert, --tls-key)? Its log should say");
 		if (r <= 0)
@@ -378,6 +393,7 @@ void link_tls_end(struct link_tls *l)
 {
 	SSL_free(l->ssl);
 	l->ssl = NULL;
+	l->fd = -1;
 	l->up = false;
 	OPENSSL_cleanse(l->client_secret, sizeof(l->client_secret));
 	OPENSSL_cleanse(l->server_secret, sizeof(l->server_secret));

@@ -5,8 +5,8 @@
  * ktls.h).
  *
  * OpenSSL never sees the socket: it is fed one record at a time and what it
- * writes is sent here, so every wait has a deadline, a peer's bytes are bounded
- * and counted, and nothing of the stream is left inside when the keys leave.
+ * writes is sent here, so nothing waits, a peer's bytes are bounded and counted,
+ * and nothing of the stream is left inside when the keys leave.
  * Control thread, and the command line.
  */
 #ifndef NBD_LINK_TLS_H
@@ -40,7 +40,7 @@ struct link_tls_peer {
 struct link_tls {
 	struct tls *tls;
 	struct ssl_st *ssl;
-	int fd;
+	int fd; /* -1: not begun */
 	bool up;
 	bool heard;          /* data have come */
 	const char *refused; /* what the peer sent and must not */
@@ -53,6 +53,9 @@ struct link_tls {
 	uint64_t received_bytes; /* until the handshake was over */
 	uint64_t received_records;
 	uint32_t tickets;
+	size_t sent_bytes;    /* of what OpenSSL has written */
+	size_t written_bytes; /* the caller's, in there and not yet sent */
+	size_t record_bytes;  /* of the record that is coming */
 
 	uint8_t client_secret[64]; /* TLS 1.3 */
 	uint8_t server_secret[64];
@@ -63,20 +66,22 @@ struct link_tls {
 void link_tls_init(struct link_tls *l, struct tls *tls);
 
 /*
- * The handshake on a connected socket. 0, -ETIMEDOUT (err is left to the
- * caller), or -errno with *err set, X_TLS mostly.
+ * The handshake on a connected socket, as far as it goes without waiting. 0;
+ * -EAGAIN: again when link_tls_events() are there; or another -errno with *err
+ * set, X_TLS mostly.
  */
-int link_tls_start(struct link_tls *l, int fd, uint64_t deadline_ns,
-		   struct err *err);
+int link_tls_step(struct link_tls *l, int fd, struct err *err);
+
+/* What to wait for after -EAGAIN, for poll(2). */
+short link_tls_events(const struct link_tls *l);
 
 /*
- * As send(2) and recv(2), waiting until the deadline: how many bytes, 0 from
- * recv when the peer has closed, -ETIMEDOUT, -EPIPE, or -EPROTO with l->err.
+ * As send(2) and recv(2): how many bytes, 0 from recv when the peer has closed,
+ * -EAGAIN, -EPIPE, or -EPROTO with l->err. After -EAGAIN link_tls_send() is to
+ * be called with the same bytes again.
  */
-ssize_t link_tls_send(struct link_tls *l, const void *from, size_t bytes,
-		      uint64_t deadline_ns);
-ssize_t link_tls_recv(struct link_tls *l, void *to, size_t bytes,
-		      uint64_t deadline_ns);
+ssize_t link_tls_send(struct link_tls *l, const void *from, size_t bytes);
+ssize_t link_tls_recv(struct link_tls *l, void *to, size_t bytes);
 
 /* Whether data have come that were not received yet. */
 bool link_tls_pending(const struct link_tls *l);

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
+#include "nbd-client/link_io.h"
 #include "nbd-client/sockets.h"
 
 #ifndef SO_RESERVE_MEM /* Linux 5.16; glibc's headers may be older */
@@ -30,14 +30,14 @@ static int set_buffers(int fd, const struct socket_memory *m)
 
 static int make(struct sockets *s, int family)
 {
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = link_socket(family);
 	int ret;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	ret = set_buffers(fd, &s->memory);
 	if (ret < 0) {
-		close(fd);
+		link_close(fd);
 		return ret;
 	}
 	return fd;
@@ -83,13 +83,6 @@ int sockets_prepare(struct sockets *s, int family, int *ret_reserved,
 	return 0;
 }
 
-int sockets_disconnect(int fd)
-{
-	struct sockaddr none = { .sa_family = AF_UNSPEC };
-
-	return connect(fd, &none, sizeof(none)) < 0 ? -errno : 0;
-}
-
 bool sockets_is_ready(const struct sockets *s, int fd)
 {
 	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
@@ -117,13 +110,13 @@ void sockets_give(struct sockets *s, int fd)
 		if (s->ready[i] != fd)
 			continue;
 		s->taken[i] = false;
-		if (sockets_disconnect(fd) < 0) {
-			close(fd);
+		if (link_disconnect(fd) < 0) {
+			link_close(fd);
 			s->ready[i] = -1;
 		}
 		return;
 	}
-	close(fd);
+	link_close(fd);
 }
 
 bool sockets_each(const struct sockets *s, bool (*f)(int fd))
@@ -156,7 +149,7 @@ void sockets_fini(struct sockets *s)
 {
 	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
 		if (s->ready[i] >= 0)
-			close(s->ready[i]);
+			link_close(s->ready[i]);
 		s->ready[i] = -1;
 	}
 	s->family = AF_UNSPEC;

@@ -47,13 +47,10 @@ void sockets_init(struct sockets *s, const struct socket_memory *memory);
 int sockets_prepare(struct sockets *s, int family, int *ret_reserved,
 		    struct err *err);
 
-/* AF_UNSPEC: back to the state of a socket that was never connected. */
-int sockets_disconnect(int fd);
-
 /* Whether it is one of the ready ones, to be used again and again. */
 bool sockets_is_ready(const struct sockets *s, int fd);
 
-/* For link_connect_from(). */
+/* For link_dial_start(). */
 struct link_sockets sockets_source(struct sockets *s);
 
 /* A socket that was taken, connected or not, comes back or is closed. */

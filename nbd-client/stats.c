@@ -356,7 +356,12 @@ const char *stats_link_name(uint32_t link)
 	static const char *const names[] = {
 		[STATS_LINK_DOWN] = "down",
 		[STATS_LINK_CONNECTING] = "connecting",
+		[STATS_LINK_NEGOTIATING] = "negotiating",
+		[STATS_LINK_TLS] = "tls-handshake",
+		[STATS_LINK_READY] = "ready",
 		[STATS_LINK_UP] = "up",
+		[STATS_LINK_LOST] = "lost",
+		[STATS_LINK_FENCE] = "fencing",
 	};
 
 	return NAME_OF(names, link);

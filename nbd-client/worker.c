@@ -40,7 +40,7 @@ static bool on_request(struct device *d, const struct ctl_request *request,
 /* Until somebody detaches the device, or it goes away by itself. */
 static int serve(struct device *d, int parent_fd, bool *ret_force)
 {
-	struct pollfd fds[CTL_POLLFDS + 3];
+	struct pollfd fds[CTL_POLLFDS + 4];
 	struct ctl_request request;
 	uint32_t client;
 	uint64_t tick_ns = 0;
@@ -53,9 +53,10 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 		fds[1] = (struct pollfd){ .fd = parent_fd, .events = POLLIN };
 		fds[2] = (struct pollfd){ .fd = d->pressure.trigger_fd,
 					  .events = POLLPRI };
+		conn_pollfd(&d->conn, &fds[3]);
 		ordinary_update(&d->ctl.ordinary, engine_is_low(d->engine),
 				clock_now_ns());
-		n = 3 + ctl_pollfds(&d->ctl, fds + 3);
+		n = 4 + ctl_pollfds(&d->ctl, fds + 4);
 		poll(fds, n,
 		     due_ms >= 0 && due_ms < TICK_MS ? due_ms : TICK_MS);
 		if (fds[0].revents)
@@ -80,7 +81,8 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 			tick_ns = clock_now_ns();
 			device_tick(d);
 		}
-		device_step_link(d);
+		if (fds[3].revents || conn_due_ms(&d->conn, clock_now_ns()) == 0)
+			device_step_link(d);
 	}
 }
 

@@ -58,7 +58,7 @@ static void give_link(struct kernel_end *k)
 	k->engine->mail.records = conn_start_records(&k->conn, k->records);
 	k->engine->mail.link_fd = k->conn.fd;
 	k->engine->mail.structured = k->conn.handshake.info.structured;
-	k->conn.state = CONN_UP;
+	conn_take(&k->conn);
 	engine_post(k->engine, MAIL_LINK_UP);
 }
 
@@ -136,7 +136,7 @@ void kernel_end_news(struct kernel_end *k, int timeout_ms)
 		conn_close(&k->conn);
 		while (k->conn.state == CONN_FENCE) {
 			poll(NULL, 0, CONN_FENCE_POLL_MS);
-			conn_step(&k->conn, clock_now_ns());
+			conn_step(&k->conn);
 		}
 		while (conn_open(&k->conn, &err) < 0)
 			poll(NULL, 0, conn_due_ms(&k->conn, 0) ? 20 : 0);

@@ -199,7 +199,7 @@ static uint64_t fence(void)
 
 		assert_true(due_ms >= 0);
 		poll(NULL, 0, due_ms);
-		conn_step(&r.conn, clock_now_ns());
+		conn_step(&r.conn);
 	}
 	assert_int_equal(r.conn.state, CONN_DOWN);
 	return (clock_now_ns() - begin_ns) / NS_PER_MS;
@@ -267,7 +267,7 @@ static void idle_connection_ends_at_once(void **state)
 	conn_close(&r.conn);
 	while (r.conn.state == CONN_FENCE) {
 		poll(NULL, 0, CONN_FENCE_POLL_MS);
-		conn_step(&r.conn, clock_now_ns());
+		conn_step(&r.conn);
 	}
 	assert_int_equal(r.conn.unfenced, 0);
 }
@@ -285,7 +285,7 @@ static void own_lost_link_is_fenced(void **state)
 	assert_int_equal(r.conn.state, CONN_FENCE);
 	while (r.conn.state == CONN_FENCE) {
 		poll(NULL, 0, CONN_FENCE_POLL_MS);
-		conn_step(&r.conn, clock_now_ns());
+		conn_step(&r.conn);
 	}
 	assert_int_equal(on_disk(), 'o');
 	assert_int_equal(r.conn.unfenced, 0);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "common/addr.h"
+#include "nbd-client/link_talk.h"
 #include "nbd-client/link_tcp.h"
 #include "tests/real_server.h"
 

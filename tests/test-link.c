@@ -24,6 +24,7 @@
 
 #include "common/addr.h"
 #include "common/clock.h"
+#include "nbd-client/link_talk.h"
 #include "nbd-client/link_tcp.h"
 #include "tests/script_server.h"
 

@@ -67,6 +67,10 @@ static void on_news(void)
 			      atomic_load(&r.k.engine->news.link_error));
 	if (news & NEWS_LINK_IDLE)
 		conn_close(&r.k.conn);
+	while (r.k.conn.state == CONN_FENCE) {
+		poll(NULL, 0, CONN_FENCE_POLL_MS);
+		conn_step(&r.k.conn);
+	}
 }
 
 static void reconnect(void)
@@ -78,7 +82,7 @@ static void reconnect(void)
 	r.k.engine->mail.records = conn_start_records(&r.k.conn, r.k.records);
 	r.k.engine->mail.link_fd = r.k.conn.fd;
 	r.k.engine->mail.structured = r.k.conn.handshake.info.structured;
-	r.k.conn.state = CONN_UP;
+	conn_take(&r.k.conn);
 	engine_post(r.k.engine, MAIL_LINK_UP);
 	r.reconnects++;
 }

@@ -251,6 +251,8 @@ static void names_for_everything(void **state)
 	(void)state;
 	assert_string_equal(stats_state_name(STATS_LIVE), "live");
 	assert_string_equal(stats_link_name(STATS_LINK_UP), "up");
+	for (uint32_t link = 0; link < STATS_LINK_STATES; link++)
+		assert_string_not_equal(stats_link_name(link), "?");
 	assert_string_equal(stats_guarantee_name(GUARANTEE_DEGRADED),
 			    "degraded");
 	assert_string_equal(stats_op_name(STATS_ZEROES), "zeroes");
