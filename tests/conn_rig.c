@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* See conn_rig.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "tests/conn_rig.h"
+
+/* What an owner may have to wait for, at the very most. */
+#define PATIENCE_NS (600 * NS_PER_S)
+
+struct conn rig_conn;
+static struct addr addr;
+static struct tls tls;
+
+void rig_open(bool with_tls, bool prepared)
+{
+	const struct socket_memory memory = { 0 };
+	struct err err = { 0 };
+	int reserved;
+
+	fake_net_reset();
+	assert_int_equal(addr_parse(&addr, "nbd://127.0.0.1/x", &err), 0);
+	assert_int_equal(conn_init(&rig_conn, &addr, &memory,
+				   RIG_HANDSHAKE_MS, &err), 0);
+	/* Two addresses: the time of one is half of that for all. */
+	rig_conn.addrs.addr[1] = rig_conn.addrs.addr[0];
+	rig_conn.addrs.count = 2;
+	rig_conn.no_ktls = true;
+	tls = (struct tls){ .mode = HANDSHAKE_TLS_REQUIRE };
+	conn_set_tls(&rig_conn, with_tls ? &tls : NULL);
+	if (prepared)
+		assert_int_equal(sockets_prepare(&rig_conn.sockets, AF_INET,
+						 &reserved, &err), 0);
+}
+
+void rig_close(void)
+{
+	conn_fini(&rig_conn);
+	assert_int_equal(fake_net.open, 0);
+	assert_int_equal(fake_net.faults, 0);
+}
+
+void rig_check(void)
+{
+	const struct conn *c = &rig_conn;
+	uint32_t taken = 0, ready = 0;
+	int due_ms = conn_due_ms(c, clock_now_ns());
+	struct pollfd fd;
+
+	assert_true(c->state < CONN_STATES);
+	assert_int_equal(fake_net.faults, 0);
+	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
+		taken += c->sockets.taken[i];
+		ready += c->sockets.ready[i] >= 0;
+	}
+	/* A socket more than the ready ones only while it is used. */
+	if (c->state == CONN_DOWN) {
+		assert_int_equal(c->fd, -1);
+		assert_int_equal(taken, 0);
+		assert_int_equal(fake_net.open, ready);
+	} else if (c->state == CONN_CONNECTING) {
+		assert_int_equal(c->fd, -1);
+	} else if (c->state != CONN_FENCE) { /* may be of another process */
+		assert_true(c->fd >= 0);
+	}
+	assert_true(taken <= 1 && fake_net.open <= ready + 1);
+	/* Whoever waits for nobody has a time to wait until. */
+	if (c->state == CONN_READY || c->state == CONN_UP ||
+	    (c->state == CONN_LOST && c->cut))
+		assert_int_equal(due_ms, -1);
+	else
+		assert_true(due_ms >= 0 && due_ms < 60000);
+	conn_pollfd(c, &fd);
+	assert_true(fd.fd < 0 || fd.events);
+}
+
+void rig_until(enum conn_state state)
+{
+	uint64_t end_ns = clock_now_ns() + PATIENCE_NS;
+	int at_once = 0;
+
+	while (rig_conn.state != state) {
+		int due_ms = conn_due_ms(&rig_conn, clock_now_ns());
+
+		if (clock_now_ns() > end_ns)
+			fail_msg("stuck in state %d on the way to %d",
+				 rig_conn.state, state);
+		if (due_ms > 0) {
+			fake_clock_advance_us(1000u * (uint32_t)(
+				1 + fake_net_random((uint32_t)due_ms)));
+			at_once = 0;
+		} else if (++at_once > 1000) {
+			fail_msg("busy in state %d", rig_conn.state);
+		}
+		fake_net_progress();
+		if (rig_conn.state == CONN_READY)
+			conn_take(&rig_conn);
+		else if (rig_conn.state == CONN_LOST &&
+			 (rig_conn.cut || fake_net_random(8) == 0))
+			conn_close(&rig_conn);
+		else
+			conn_step(&rig_conn);
+		rig_check();
+	}
+}

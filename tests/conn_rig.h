@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A connection's machine on the fake network. */
+#ifndef CONN_RIG_H
+#define CONN_RIG_H
+
+#include "nbd-client/conn.h"
+#include "tests/fake_clock.h"
+#include "tests/fake_net.h"
+
+#define RIG_HANDSHAKE_MS 1000u
+
+extern struct conn rig_conn;
+
+/* prepared: with ready sockets, as a swap device has. */
+void rig_open(bool tls, bool prepared);
+
+/* Nothing may be left: no socket open, none used after its end. */
+void rig_close(void);
+
+/* Goes on in time until `state`, by the owner's rules; fails after 600 s. */
+void rig_until(enum conn_state state);
+
+/* What must hold in every state. */
+void rig_check(void);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A network with a server in it, for the connection's machine: in place of
+ * link_io.c and link_tls.c, with the time of fake_clock.c. What happens on it
+ * happens in fake_net_progress(), one thing at a time, by chance.
+ */
+#ifndef FAKE_NET_H
+#define FAKE_NET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What becomes of a connection that begins now. */
+enum fake_server {
+	FAKE_GOOD,
+	FAKE_UNREACHABLE, /* it never comes about */
+	FAKE_REFUSED,
+	FAKE_SILENT,	  /* accepts, and says nothing */
+	FAKE_HANGS_UP,	  /* in the midst of its words */
+	FAKE_RESETS,
+	FAKE_GARBAGE,
+	FAKE_REFUSES,	  /* the export */
+	FAKE_CHANGED,	  /* another size */
+	FAKE_NO_END,	  /* good, but never closes its end */
+	FAKE_SERVERS,
+};
+
+struct fake_net {
+	enum fake_server server;
+	bool tls_fails;
+	bool no_sockets; /* EMFILE */
+	uint32_t open;	 /* sockets */
+	uint32_t open_max;
+	uint64_t made;
+	uint64_t faults; /* a closed socket was used */
+};
+
+extern struct fake_net fake_net;
+
+void fake_net_reset(void);
+
+/* Random numbers of the test's seed. */
+uint32_t fake_net_random(uint32_t below);
+
+/* The network goes on: a connection comes about, bytes arrive, an end is seen. */
+void fake_net_progress(void);
+
+/* The server ends or resets all its connections. */
+void fake_net_drop_all(void);
+
+#endif

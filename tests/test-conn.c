@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The connection's machine: every state with every event, then whole stories. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "tests/conn_rig.h"
+
+/* Each state, as it is reached in life. */
+static void bring_to(enum conn_state state)
+{
+	static const enum fake_server servers[CONN_STATES] = {
+		[CONN_CONNECTING] = FAKE_UNREACHABLE,
+		[CONN_NEGOTIATING] = FAKE_SILENT,
+		[CONN_LOST] = FAKE_NO_END,
+		[CONN_FENCE] = FAKE_NO_END,
+	};
+
+	rig_open(state == CONN_TLS, true);
+	fake_net.server = servers[state];
+	if (state == CONN_DOWN)
+		return;
+	conn_hurry(&rig_conn);
+	while (rig_conn.state != state) {
+		rig_check();
+		if (rig_conn.state == CONN_READY && state > CONN_UP)
+			conn_shutdown(&rig_conn, 0);
+		else if (rig_conn.state == CONN_READY)
+			conn_take(&rig_conn);
+		else if (rig_conn.state == CONN_LOST)
+			conn_close(&rig_conn);
+		else
+			conn_step(&rig_conn);
+		fake_net_progress();
+	}
+}
+
+#define IN(state) (1u << CONN_##state)
+
+/* Where each event may lead to; 0: stays. What a step does is chance. */
+static const uint32_t leads_to[CONN_STATES][CONN_EVENTS] = {
+	[CONN_DOWN] = {
+		[CONN_EV_START] = IN(CONNECTING),
+		[CONN_EV_STEP] = IN(CONNECTING),
+		[CONN_EV_INHERIT] = IN(FENCE) | IN(DOWN),
+	},
+	[CONN_CONNECTING] = {
+		[CONN_EV_STEP] = IN(CONNECTING),
+		[CONN_EV_CONNECTED] = IN(NEGOTIATING) | IN(DOWN),
+		[CONN_EV_FAILED] = IN(DOWN),
+		[CONN_EV_CLOSE] = IN(DOWN),
+	},
+	[CONN_NEGOTIATING] = {
+		[CONN_EV_STEP] = IN(NEGOTIATING),
+		[CONN_EV_TLS_ASKED] = IN(TLS),
+		[CONN_EV_PROBED] = IN(DOWN),
+		[CONN_EV_AGREED] = IN(READY),
+		[CONN_EV_FAILED] = IN(DOWN),
+		[CONN_EV_CLOSE] = IN(DOWN),
+	},
+	[CONN_TLS] = {
+		[CONN_EV_STEP] = IN(TLS) | IN(NEGOTIATING) | IN(READY),
+		[CONN_EV_TLS_DONE] = IN(NEGOTIATING),
+		[CONN_EV_PROBED] = IN(DOWN),
+		[CONN_EV_AGREED] = IN(READY),
+		[CONN_EV_FAILED] = IN(DOWN),
+		[CONN_EV_CLOSE] = IN(DOWN),
+	},
+	[CONN_READY] = {
+		[CONN_EV_TAKEN] = IN(UP),
+		[CONN_EV_LOST] = IN(LOST),
+		[CONN_EV_CLOSE] = IN(FENCE) | IN(DOWN),
+	},
+	[CONN_UP] = {
+		[CONN_EV_LOST] = IN(LOST),
+		[CONN_EV_CLOSE] = IN(FENCE) | IN(DOWN),
+	},
+	[CONN_LOST] = {
+		[CONN_EV_CLOSE] = IN(FENCE) | IN(DOWN),
+	},
+	[CONN_FENCE] = {
+		[CONN_EV_ENDED] = IN(DOWN),
+	},
+};
+
+static void every_state_answers_every_event(void **state)
+{
+	(void)state;
+	for (enum conn_state s = 0; s < CONN_STATES; s++) {
+		for (enum conn_event e = 0; e < CONN_EVENTS; e++) {
+			uint32_t may = leads_to[s][e];
+
+			bring_to(s);
+			/* Whoever says so has the socket, though it is not. */
+			if (s == CONN_CONNECTING && e == CONN_EV_CONNECTED) {
+				rig_conn.fd = rig_conn.dial.fd;
+				rig_conn.dial.fd = -1;
+			}
+			conn_dispatch(&rig_conn, e);
+			if (may ? !(may & 1u << rig_conn.state) :
+				  rig_conn.state != s)
+				fail_msg("state %d, event %d: state %d", s, e,
+					 rig_conn.state);
+			rig_check();
+			/* And whatever it was, there is a way on. */
+			fake_net.server = FAKE_GOOD;
+			fake_net_drop_all();
+			if (rig_conn.state == CONN_UP)
+				conn_shutdown(&rig_conn, 0);
+			if (rig_conn.state != CONN_UP)
+				rig_until(CONN_UP);
+			rig_close();
+		}
+	}
+}
+
+/* Each way to fail ends DOWN, with words, in time, and is tried again. */
+static void every_failure_has_an_end(void **state)
+{
+	static const struct {
+		enum fake_server server;
+		int exit_code;
+	} ways[] = {
+		{ FAKE_UNREACHABLE, X_UNREACHABLE },
+		{ FAKE_REFUSED, X_UNREACHABLE },
+		{ FAKE_SILENT, X_UNREACHABLE },
+		{ FAKE_GARBAGE, X_REFUSED },
+		{ FAKE_REFUSES, X_REFUSED },
+		{ FAKE_CHANGED, X_REFUSED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		uint64_t start_ns;
+		struct err err = { 0 };
+
+		rig_open(false, true);
+		assert_int_equal(conn_probe(&rig_conn, &err), 0);
+		assert_int_equal(rig_conn.state, CONN_DOWN);
+		fake_net.server = ways[i].server;
+		start_ns = clock_now_ns();
+		assert_true(conn_open(&rig_conn, &err) < 0);
+		assert_int_equal(err.exit_code, ways[i].exit_code);
+		assert_true(clock_now_ns() - start_ns <=
+			    5ull * RIG_HANDSHAKE_MS * NS_PER_MS);
+		rig_check();
+		assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
+		fake_net.server = FAKE_GOOD;
+		rig_until(CONN_UP);
+		assert_int_equal(rig_conn.failed, 0);
+		rig_close();
+	}
+}
+
+static void pauses_grow_and_are_forgotten(void **state)
+{
+	uint64_t longest_ms = 0;
+	struct err err;
+
+	(void)state;
+	rig_open(false, true);
+	fake_net.server = FAKE_REFUSED;
+	for (int i = 0; i < 20; i++) {
+		assert_true(conn_open(&rig_conn, &err) < 0);
+		assert_int_equal(rig_conn.attempts, i + 1);
+		longest_ms = (uint64_t)conn_due_ms(&rig_conn, clock_now_ns());
+	}
+	assert_true(longest_ms >= CONN_BACKOFF_MAX_MS &&
+		    longest_ms <= CONN_BACKOFF_MAX_MS * 3 / 2);
+	fake_net.server = FAKE_GOOD;
+	rig_until(CONN_UP);
+	/* one that lasted: at once */
+	fake_clock_advance_us(1000u * CONN_GOOD_MS);
+	conn_shutdown(&rig_conn, 0);
+	rig_until(CONN_DOWN);
+	assert_int_equal(conn_due_ms(&rig_conn, clock_now_ns()), 0);
+	/* one that did not: not at once */
+	rig_until(CONN_UP);
+	conn_shutdown(&rig_conn, 0);
+	rig_until(CONN_DOWN);
+	assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
+	/* unless somebody wants it */
+	conn_hurry(&rig_conn);
+	assert_int_equal(rig_conn.state, CONN_CONNECTING);
+	rig_close();
+}
+
+/* Whether the old link has ended is seen, or said not to have been. */
+static void old_link_is_fenced(void **state)
+{
+	static const struct {
+		enum fake_server server;
+		int error;	/* the link was lost by */
+		bool seen;
+	} ways[] = {
+		{ FAKE_GOOD, 0, true },
+		{ FAKE_GOOD, ECONNRESET, true },
+		{ FAKE_GOOD, ETIMEDOUT, false },
+		{ FAKE_NO_END, 0, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		uint64_t start_ns;
+
+		rig_open(false, false);
+		fake_net.server = ways[i].server;
+		rig_until(CONN_UP);
+		start_ns = clock_now_ns();
+		conn_shutdown(&rig_conn, ways[i].error);
+		rig_until(CONN_DOWN);
+		assert_int_equal(rig_conn.unfenced, ways[i].seen ? 0 : 1);
+		if (!ways[i].seen)
+			assert_true(clock_now_ns() - start_ns >=
+				    CONN_FENCE_MS * NS_PER_MS);
+		rig_close();
+	}
+}
+
+/* A server that neither answers nor ends must not keep the engine's operations. */
+static void operations_are_ended_in_time(void **state)
+{
+	uint64_t start_ns;
+
+	(void)state;
+	rig_open(false, true);
+	fake_net.server = FAKE_NO_END;
+	rig_until(CONN_UP);
+	conn_shutdown(&rig_conn, 0);
+	start_ns = clock_now_ns();
+	while (!rig_conn.cut) {
+		int due_ms = conn_due_ms(&rig_conn, clock_now_ns());
+
+		assert_true(due_ms >= 0);
+		fake_clock_advance_us(1000u * (uint32_t)due_ms);
+		conn_step(&rig_conn);
+		assert_int_equal(rig_conn.state, CONN_LOST);
+		assert_true(clock_now_ns() - start_ns <=
+			    CONN_FENCE_MS * NS_PER_MS);
+	}
+	rig_close();
+}
+
+static void dead_process_is_fenced(void **state)
+{
+	(void)state;
+	/* its sockets are ours: they are seen to end, none being connected */
+	rig_open(false, true);
+	conn_inherit(&rig_conn);
+	rig_until(CONN_DOWN);
+	assert_int_equal(rig_conn.unfenced, 0);
+	rig_close();
+	/* it had its own: nobody knows */
+	rig_open(false, false);
+	conn_inherit(&rig_conn);
+	assert_int_equal(rig_conn.state, CONN_FENCE);
+	rig_until(CONN_DOWN);
+	assert_int_equal(rig_conn.unfenced, 1);
+	rig_close();
+}
+
+static uint32_t changes;
+
+static void on_change(struct conn *c, enum conn_state was)
+{
+	assert_ptr_equal(c, &rig_conn);
+	assert_true(c->state != was);
+	changes++;
+}
+
+static void changes_are_told(void **state)
+{
+	(void)state;
+	rig_open(false, true);
+	rig_conn.on_change = on_change;
+	changes = 0;
+	rig_until(CONN_UP);
+	/* connecting, negotiating, ready, up */
+	assert_int_equal(changes, 4);
+	rig_close();
+}
+
+static void no_socket_can_be_had(void **state)
+{
+	struct err err = { 0 };
+
+	(void)state;
+	rig_open(true, false);
+	fake_net.no_sockets = true;
+	assert_true(conn_open(&rig_conn, &err) < 0);
+	assert_int_equal(err.error, EMFILE);
+	rig_check();
+	fake_net.no_sockets = false;
+	fake_net.tls_fails = true;
+	assert_true(conn_open(&rig_conn, &err) < 0);
+	assert_int_equal(err.exit_code, X_TLS);
+	rig_check();
+	rig_close();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_state_answers_every_event),
+		cmocka_unit_test(every_failure_has_an_end),
+		cmocka_unit_test(pauses_grow_and_are_forgotten),
+		cmocka_unit_test(old_link_is_fenced),
+		cmocka_unit_test(operations_are_ended_in_time),
+		cmocka_unit_test(dead_process_is_fenced),
+		cmocka_unit_test(changes_are_told),
+		cmocka_unit_test(no_socket_can_be_had),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

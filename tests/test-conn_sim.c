@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Millions of events on the connection's machine, by chance but the same each
+ * time: servers of all kinds, time that jumps, an owner that takes, loses and
+ * closes when it likes. It must keep its rules at each step, come up whenever
+ * the server is good for a while, and lose no socket.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "tests/conn_rig.h"
+
+#define EVENTS 2000000u /* in each run */
+#define STORM 400u     /* of them between two times of peace */
+
+static uint64_t visits[CONN_STATES];
+
+static void owner_acts(void)
+{
+	static const int errors[] = { 0, ECONNRESET, EPIPE, ETIMEDOUT, EPROTO };
+	struct conn *c = &rig_conn;
+
+	switch (fake_net_random(6)) {
+	case 0:
+		conn_hurry(c);
+		break;
+	case 1:
+		if (c->state == CONN_READY)
+			conn_take(c);
+		break;
+	case 2:
+		if (c->state == CONN_READY || c->state == CONN_UP)
+			conn_shutdown(c, errors[fake_net_random(5)]);
+		break;
+	case 3:
+		/* The engine lets go once its operations have ended. */
+		if (c->state == CONN_LOST || fake_net_random(20) == 0)
+			conn_close(c);
+		break;
+	case 4:
+		if (c->state == CONN_DOWN && fake_net_random(20) == 0)
+			conn_inherit(c);
+		break;
+	default:
+		fake_net_drop_all();
+		break;
+	}
+}
+
+static void one_event(void)
+{
+	int due_ms = conn_due_ms(&rig_conn, clock_now_ns());
+
+	switch (fake_net_random(8)) {
+	case 0:
+		owner_acts();
+		break;
+	case 1:
+		fake_clock_advance_us(fake_net_random(20000));
+		break;
+	case 2:
+		if (due_ms > 0)
+			fake_clock_advance_us(1000u * (uint32_t)due_ms);
+		break;
+	case 3:
+		fake_net.server = fake_net_random(FAKE_SERVERS);
+		fake_net.tls_fails = fake_net_random(8) == 0;
+		fake_net.no_sockets = fake_net_random(16) == 0;
+		break;
+	case 4:
+	case 5:
+		fake_net_progress();
+		break;
+	default:
+		conn_step(&rig_conn);
+		break;
+	}
+	visits[rig_conn.state]++;
+	rig_check();
+}
+
+static void peace(void)
+{
+	fake_net.server = FAKE_GOOD;
+	fake_net.tls_fails = false;
+	fake_net.no_sockets = false;
+	if (rig_conn.state == CONN_UP)
+		return;
+	rig_until(CONN_UP);
+}
+
+static void simulate(bool tls, bool prepared)
+{
+	uint64_t up = 0;
+
+	rig_open(tls, prepared);
+	memset(visits, 0, sizeof(visits));
+	peace(); /* now it is known what the export is */
+	for (uint32_t i = 0; i < EVENTS; i++) {
+		one_event();
+		if (i % STORM == STORM - 1) {
+			peace();
+			up++;
+		}
+	}
+	assert_int_equal(up, EVENTS / STORM);
+	/* It was everywhere, or it has proved nothing. */
+	for (int s = 0; s < CONN_STATES; s++)
+		if (visits[s] < 100 && (tls || s != CONN_TLS))
+			fail_msg("only %llu times in state %d",
+				 (unsigned long long)visits[s], s);
+	assert_true(rig_conn.unfenced > 0);
+	assert_true(fake_net.open_max <= (prepared ? SOCKETS_COUNT + 1 : 1));
+	rig_close();
+}
+
+static void plain(void **state)
+{
+	(void)state;
+	simulate(false, true);
+}
+
+static void encrypted(void **state)
+{
+	(void)state;
+	simulate(true, false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plain),
+		cmocka_unit_test(encrypted),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
