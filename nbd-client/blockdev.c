@@ -293,11 +293,11 @@ static const struct setting {
 } settings[] = {
 	{ "queue/scheduler", "none", "[none]", "scheduler none", false },
 	{ "queue/wbt_lat_usec", "0", NULL, "wbt off", true },
-	{ "queue/io_timeout", "2000", NULL, "io_timeout 2 s", false },
+	{ "queue/io_timeout", "1000", NULL, "io_timeout 1 s", false },
 	/* After the scheduler, whose change sets it back. */
 	{ "queue/nr_requests", NULL, NULL, "nr_requests", false },
 };
-_Static_assert(BLOCKDEV_IO_TIMEOUT_MS == 2000, "as the table has it");
+_Static_assert(BLOCKDEV_IO_TIMEOUT_MS == 1000, "as the table has it");
 
 static bool apply(const char *name, const struct setting *s, char *got,
 		  size_t got_bytes)

@@ -27,10 +27,11 @@
 /*
  * Requests of an nbd device that got lost are asked for again after so long
  * (nbd_xmit_timeout: with one socket and TIMEOUT=0 the driver only re-arms, so a
- * short period is harmless). An ublk device notices after so long that its
+ * short period is harmless); the block layer rounds the end of it up to a whole
+ * second (blk_add_timer). An ublk device notices after so long that its
  * server has died, if nothing else tells (ublk_timeout).
  */
-#define BLOCKDEV_IO_TIMEOUT_MS 2000u
+#define BLOCKDEV_IO_TIMEOUT_MS 1000u
 
 /* "/sys", "/dev"; unit tests point them at a tree of their own. */
 extern const char *blockdev_sys_root;

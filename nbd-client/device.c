@@ -178,11 +178,6 @@ static int pressure_up(struct device *d, struct err *err)
 	return 0;
 }
 
-static void pressure_down(struct device *d)
-{
-	pressure_close(&d->pressure);
-}
-
 /* ---- swap ---- */
 
 static int swap_up(struct device *d, struct err *err)
@@ -226,7 +221,7 @@ static const struct device_row served[] = {
 	OWN("seal", seal_up, NULL, NULL),
 	OF_FRONT(DEVICE_APPEAR),
 	OWN("seal again", NULL, seal_again, NULL),
-	OWN("watch memory", pressure_up, pressure_up, pressure_down),
+	OWN("watch memory", pressure_up, pressure_up, NULL),
 	OF_FRONT(DEVICE_TUNE),
 	OWN("swap", swap_up, NULL, NULL),
 };

@@ -375,6 +375,21 @@ static void shed_down(struct device *d)
 	shed_close(&d->shed, d->name);
 }
 
+/* ---- memory pressure ---- */
+
+static int pressure_up(struct device *d, struct err *err)
+{
+	(void)err;
+	pressure_open(&d->pressure, clock_now_ns());
+	d->pressure.watching = false; /* a worker does */
+	return 0;
+}
+
+static void pressure_down(struct device *d)
+{
+	pressure_close(&d->pressure);
+}
+
 /* ---- the table ---- */
 
 const struct device_row device_held[] = {
@@ -390,5 +405,6 @@ const struct device_row device_held[] = {
 	OF_FRONT(DEVICE_PREPARE),
 	OWN("kernel reserve", device_reserve_up, NULL, reserve_down),
 	OWN("shedding", shed_up, NULL, shed_down),
+	OWN("memory pressure", pressure_up, NULL, pressure_down),
 };
 const size_t device_held_count = sizeof(device_held) / sizeof(device_held[0]);

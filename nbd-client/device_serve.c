@@ -341,7 +341,7 @@ static void pressure_step(struct device *d, uint64_t now_ns)
 
 void device_pressure_up(struct device *d)
 {
-	pressure_open(&d->pressure, clock_now_ns());
+	pressure_restart(&d->pressure, clock_now_ns());
 	d->page->psi = d->pressure.trigger_fd >= 0;
 	show_pressure(d);
 	on_pressure_change(d, false);

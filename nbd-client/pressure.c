@@ -89,6 +89,14 @@ void pressure_open(struct pressure *p, uint64_t now_ns)
 	pressure_tick(p, now_ns);
 }
 
+void pressure_restart(struct pressure *p, uint64_t now_ns)
+{
+	p->watching = true;
+	p->tight = false;
+	p->episodes = 0;
+	pressure_tick(p, now_ns);
+}
+
 void pressure_close(struct pressure *p)
 {
 	if (p->trigger_fd >= 0)

@@ -32,6 +32,13 @@ struct pressure {
 void pressure_open(struct pressure *p, uint64_t now_ns);
 void pressure_close(struct pressure *p);
 
+/*
+ * With what is open from before, as a fork finds it: to open a trigger the kernel
+ * may have to make a thread, which has to wait for memory that nobody frees while
+ * a device is being taken over.
+ */
+void pressure_restart(struct pressure *p, uint64_t now_ns);
+
 /* poll(2) said POLLPRI on trigger_fd; POLLERR: there is no trigger any more. */
 void pressure_on_trigger(struct pressure *p, short events, uint64_t now_ns);
 

@@ -255,10 +255,10 @@ static void tuning_is_read_back(void **state)
 	get("block/nbd0/queue/wbt_lat_usec", text);
 	assert_string_equal(text, "0");
 	get("block/nbd0/queue/io_timeout", text);
-	assert_string_equal(text, "2000");
+	assert_string_equal(text, "1000");
 	assert_int_equal(rows[0].state, GUARANTEE_OK);
 	assert_string_equal(rows[0].detail, "max_sectors_kb 64, scheduler "
-					    "none, wbt off, io_timeout 2 s");
+					    "none, wbt off, io_timeout 1 s");
 	get("block/nbd0/queue/nr_requests", text);
 	assert_string_equal(text, "64\n");
 	memset(rows, 0, sizeof(rows));
@@ -266,7 +266,7 @@ static void tuning_is_read_back(void **state)
 	get("block/nbd0/queue/nr_requests", text);
 	assert_string_equal(text, "63");
 	assert_int_equal(rows[0].state, GUARANTEE_OK);
-	assert_non_null(strstr(rows[0].detail, "2 s, nr_requests 63"));
+	assert_non_null(strstr(rows[0].detail, "1 s, nr_requests 63"));
 }
 
 static void what_cannot_be_tuned_is_told(void **state)
