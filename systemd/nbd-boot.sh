@@ -1,5 +1,5 @@
-#!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=sh
 # Devices named on the kernel's command line, for the initramfs: sourced by what
 # is in initramfs-tools/ and dracut/. No external program but nbd-client.
 

@@ -5,7 +5,8 @@
 # the sources in build-check/, leaves the logs there. A line per step, in the
 # end one line that counts: each unit test of each build, and each other step
 # as one test. Fails if any of them failed. STEPs are the names below; naming
-# some repeats those, on the builds of the last full run.
+# some repeats those, on the builds of the last full run; deb, the Debian
+# package in a system made by debootstrap, is run by name only.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 top=$(pwd)
@@ -102,6 +103,11 @@ step_man() {
 		grep -q -- "-${option#--}\\>" "$src/man/nbd-client.8" ||
 			{ echo "nbd-client.8 lacks $option"; exit 1; }
 	done
+}
+
+# Not among the steps of a full run: it makes a system of its own.
+step_deb() {
+	sh "$src/tests/deb.sh" "$work/gcc"
 }
 
 step_coverage() {

@@ -4,7 +4,7 @@
 # root= and netroot= only those that begin with nbd: or nbds: are ours.
 # Sourced by dracut's cmdline hook: root, netroot, rootok, rflags, fstype and
 # hookdir are its.
-# shellcheck disable=SC2034,SC2154
+# shellcheck disable=SC2016,SC2034,SC2154
 
 [ -n "$root" ] || root=$(getarg root=)
 nbd_found=$(getarg nbdroot=)
@@ -27,7 +27,8 @@ if [ -n "$nbd_found" ]; then
 	[ -z "$nbd_fstype" ] || fstype=$nbd_fstype
 	[ -z "$nbd_flags" ] || rflags=$nbd_flags
 	rootok=1
-	echo '[ -e /run/nbd-client/nbd0.stats ]' \
+	# Until it is attached its size is 0.
+	echo '[ "$(cat /sys/block/nbd0/size 2>/dev/null || echo 0)" != 0 ]' \
 		>"$hookdir/initqueue/finished/nbdroot.sh"
 fi
 getarg nbdswap= >/run/nbd-client.swap
