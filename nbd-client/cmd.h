@@ -6,6 +6,7 @@
 #ifndef NBD_CMD_H
 #define NBD_CMD_H
 
+#include "include/ctl.h"
 #include "nbd-client/options.h"
 #include "nbd-client/table.h"
 
@@ -23,6 +24,13 @@ extern const struct command cmd_recover;
 extern const struct command cmd_status;
 extern const struct command cmd_exports;
 extern const struct command cmd_info;
+
+/*
+ * status --watch: shows the page every interval until told to stop, or, where
+ * there is no terminal, prints a line for each until the device is detached.
+ */
+int cmd_watch(const struct stats_page *page, uint32_t interval_ms,
+	      const struct output_options *options, struct err *err);
 
 /* What stats_each() returned: 0, or -errno with *err set. */
 int cmd_unreadable(int unreadable, struct err *err);

@@ -469,33 +469,76 @@ static void print_operations(struct output *out, const struct stats_page *page)
 	table_print(table, "operations", TABLE_ROWS);
 }
 
+struct status_line {
+	struct output_options output;
+	uint32_t watch_ms; /* 0: once */
+};
+
+#define WATCH_S_MAX 3600
+
+static int set_watch(void *target, const char *value, struct err *err)
+{
+	struct status_line *line = target;
+	uint64_t seconds = 1;
+
+	if (value && (options_parse_number(value, &seconds) || !seconds ||
+		      seconds > WATCH_S_MAX))
+		return err_set(err, X_USAGE, EINVAL,
+			       "--watch takes 1 to %d seconds", WATCH_S_MAX);
+	line->watch_ms = (uint32_t)seconds * 1000;
+	return 0;
+}
+
+static const struct option_spec status_options[] = {
+	CMD_OUTPUT_OPTIONS(offsetof(struct status_line, output)),
+	{ .name = "watch",
+	  .kind = OPTION_CALL,
+	  .value = "[=SECONDS]",
+	  .set = set_watch,
+	  .help = "shows it every second, or every SECONDS, as it\n"
+		  "changes; a line each if not to a terminal" },
+	CMD_OPTIONS_END
+};
+
+static void print_page(struct output *out, const struct stats_page *page)
+{
+	print_fields(out, "device", device_fields, COUNT(device_fields), page);
+	print_guarantees(out, page);
+	print_operations(out, page);
+	print_fields(out, "resources", resource_fields, COUNT(resource_fields),
+		     page);
+	print_fields(out, "memory", memory_fields, COUNT(memory_fields), page);
+	print_groups(out, page);
+}
+
 static int run(int argc, char **argv, struct err *err)
 {
-	struct output_options options = { 0 };
+	struct status_line line = { 0 };
 	const struct stats_page *page;
 	struct blockdev device;
 	struct words words;
 	struct output out;
 	int rc;
 
-	rc = options_parse(&cmd_status, argc, argv, &options, 1, 1, &words,
-			   err);
+	rc = options_parse(&cmd_status, argc, argv, &line, 1, 1, &words, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
+	if (line.watch_ms && line.output.json)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--watch prints no JSON; leave one of them out");
 	rc = blockdev_parse(words.word[0], &device, err);
 	if (rc)
 		return rc;
 	rc = stats_open(device.name, &page, err);
 	if (rc)
 		return rc;
-	output_begin(&out, stdout, &options);
-	print_fields(&out, "device", device_fields, COUNT(device_fields), page);
-	print_guarantees(&out, page);
-	print_operations(&out, page);
-	print_fields(&out, "resources", resource_fields,
-		     COUNT(resource_fields), page);
-	print_fields(&out, "memory", memory_fields, COUNT(memory_fields), page);
-	print_groups(&out, page);
+	if (line.watch_ms) {
+		rc = cmd_watch(page, line.watch_ms, &line.output, err);
+		stats_close(page);
+		return rc;
+	}
+	output_begin(&out, stdout, &line.output);
+	print_page(&out, page);
 	rc = output_end(&out, err);
 	if (!rc && !stats_alive(page))
 		rc = err_set(err, X_FAILURE, ESRCH,
@@ -510,6 +553,6 @@ const struct command cmd_status = {
 	.name = "status",
 	.words = "DEV",
 	.summary = "Shows guarantees, counters, health.",
-	.options = cmd_output_options,
+	.options = status_options,
 	.run = run,
 };

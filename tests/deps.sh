@@ -10,7 +10,8 @@ build='autoconf automake gcc libc6-dev make pkg-config
 	libblkid-dev liburing-dev libnl-3-dev libnl-genl-3-dev libssl-dev'
 check='ca-certificates clang clang-format clang-tidy cppcheck iproute2
 	libcmocka-dev libglib2.0-0 libgnutls30 man-db mandoc nbdkit openssl
-	qemu-utils shellcheck strace universal-ctags xz-utils zsh'
+	python3-jsonschema qemu-utils shellcheck strace universal-ctags xz-utils
+	zsh'
 
 print=no
 vm=no

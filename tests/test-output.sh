@@ -5,10 +5,13 @@
 # shellcheck disable=SC2317 # called by check
 set -u
 man=${srcdir:-.}/man
-fake=$(dirname "${NBD_CLIENT:-nbd-client/nbd-client}")/../tests/fake-client
+client=${NBD_CLIENT:-nbd-client/nbd-client}
+fake=$(dirname "$client")/../tests/fake-client
 dir=$(mktemp -d) || exit 1
+uri="nbd+unix:///?socket=$dir/socket"
+server=''
 failed=0
-trap 'rm -rf "$dir"' EXIT
+trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
 
 # check WHAT TEST...: one test, passed if the command succeeds.
 check() {
@@ -37,5 +40,88 @@ dashboard_shows_what_there_is() {
 	[ ! -s "$dir/unknown" ]
 }
 check 'the dashboard shows metrics that there are' dashboard_shows_what_there_is
+
+# ---- JSON ----
+
+# "recover" is left out: it would set this host right.
+python3 -c 'import jsonschema' 2>/dev/null || {
+	echo 'no python3-jsonschema: the JSON is not checked'
+	[ $failed = 0 ] && exit 77
+	exit $failed
+}
+command -v nbdkit >/dev/null || {
+	echo 'no nbdkit: the JSON is not checked'
+	[ $failed = 0 ] && exit 77
+	exit $failed
+}
+
+# Stricter than the schema, which lets later versions add keys: what it does
+# not tell of is missing in it.
+cat >"$dir/validate.py" <<'END'
+import json
+import sys
+
+import jsonschema
+
+
+def close(node):
+    if isinstance(node, list):
+        for each in node:
+            close(each)
+    elif isinstance(node, dict):
+        for each in node.values():
+            close(each)
+        if "properties" in node:
+            node["additionalProperties"] = False
+
+
+schema = json.load(open(sys.argv[1]))
+jsonschema.Draft202012Validator.check_schema(schema)
+if sys.argv[2] == "breach":
+    # The check itself: without a version, or with a word of its own.
+    good = {"version": 1, "exports": [{"name": "", "description": ""}]}
+    for bad in ({}, {"exports": []}, dict(good, version=2), dict(good, x=1)):
+        close(schema)
+        if jsonschema.Draft202012Validator(schema).is_valid(bad):
+            sys.exit("taken for valid: %s" % bad)
+else:
+    value = json.load(open(sys.argv[2]))
+    close(schema)
+    jsonschema.Draft202012Validator(schema).validate(value)
+    if sys.argv[3] not in value:
+        sys.exit("no " + sys.argv[3])
+END
+valid() { # SECTION COMMAND...: prints JSON that has that section
+	section=$1
+	shift
+	"$@" >"$dir/json" || [ "$section" = checks ] || return
+	python3 "$dir/validate.py" "$man/nbd-client.schema.json" "$dir/json" \
+		"$section"
+}
+
+nbdkit -f -U "$dir/socket" memory 16M 2>"$dir/server.log" &
+server=$!
+tries=0
+until "$client" info "$uri" >/dev/null 2>&1; do
+	tries=$((tries + 1))
+	[ $tries -lt 200 ] || {
+		echo "nbdkit does not answer: $(tail -n 1 "$dir/server.log")"
+		exit 1
+	}
+	sleep 0.05
+done
+
+check 'the schema says no' \
+	python3 "$dir/validate.py" "$man/nbd-client.schema.json" breach
+check 'status' valid groups "$fake" "$dir/run" status --json nbd0
+check 'list' valid devices "$fake" "$dir/run" list --json
+check 'exports' valid exports "$client" exports --json "$uri"
+check 'info' valid export "$client" info --json "$uri"
+check 'check' valid checks "$client" check --json
+check 'bench' valid bench "$client" bench --json --requests=100 "$uri"
+check 'attach --dry-run' valid windows \
+	"$client" attach --dry-run --json "$uri"
+check 'attach --dry-run --swap' valid kernel \
+	"$client" attach --dry-run --swap --json "$uri"
 
 exit $failed
