@@ -64,6 +64,18 @@ static int set_reserve(void *target, const char *value, struct err *err)
 	return 0;
 }
 
+static int set_size(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	if (options_parse_size(value, &line->options.size_bytes) ||
+	    !line->options.size_bytes)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--size must be a number of bytes, K, M or G "
+			       "may follow");
+	return 0;
+}
+
 static int set_without(void *target, const char *value, struct err *err)
 {
 	struct attach_line *line = target;
@@ -121,6 +133,8 @@ static const struct option_spec attach_options[] = {
 	  FIELD(output.json), .help = "with --dry-run: print JSON" },
 	{ .name = "read-only", .kind = OPTION_FLAG, FIELD(options.read_only),
 	  .help = "the device cannot be written" },
+	{ .name = "size", .kind = OPTION_CALL, .value = "BYTES",
+	  .set = set_size, .help = "use only the beginning of the export" },
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
 	  FIELD(export_name),
 	  .help = "name of the export, if it is not in the URI" },
