@@ -19,6 +19,13 @@ extern const struct command cmd_status;
 extern const struct command cmd_exports;
 extern const struct command cmd_info;
 
+/*
+ * attach and exports as the old command line has them: they print what that
+ * always did, and scripts read.
+ */
+extern const struct command cmd_attach_old;
+extern const struct command cmd_exports_old;
+
 /* NBD_FLAG_* by name, up to a NULL. */
 #define CMD_FLAG_NAMES 17u
 void cmd_flag_names(uint32_t flags, const char *ret_names[CMD_FLAG_NAMES]);
