@@ -35,6 +35,13 @@ int cmd_watch(const struct stats_page *page, uint32_t interval_ms,
 /* What stats_each() returned: 0, or -errno with *err set. */
 int cmd_unreadable(int unreadable, struct err *err);
 
+/*
+ * attach and exports as the old command line has them: they print what that
+ * always did, and scripts read.
+ */
+extern const struct command cmd_attach_old;
+extern const struct command cmd_exports_old;
+
 /* NBD_FLAG_* by name, up to a NULL. */
 #define CMD_FLAG_NAMES 17u
 void cmd_flag_names(uint32_t flags, const char *ret_names[CMD_FLAG_NAMES]);

@@ -11,6 +11,7 @@
 #include "common/addr.h"
 #include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
+#include "nbd-client/config.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/device.h"
 #include "nbd-client/measure.h"
@@ -62,6 +63,18 @@ static int set_reserve(void *target, const char *value, struct err *err)
 	    !line->options.reserve_bytes)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--reserve must be a number of bytes, K, M or G "
+			       "may follow");
+	return 0;
+}
+
+static int set_size(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	if (options_parse_size(value, &line->options.size_bytes) ||
+	    !line->options.size_bytes)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--size must be a number of bytes, K, M or G "
 			       "may follow");
 	return 0;
 }
@@ -123,6 +136,8 @@ static const struct option_spec attach_options[] = {
 	  FIELD(output.json), .help = "with --dry-run: print JSON" },
 	{ .name = "read-only", .kind = OPTION_FLAG, FIELD(options.read_only),
 	  .help = "the device cannot be written" },
+	{ .name = "size", .kind = OPTION_CALL, .value = "BYTES",
+	  .set = set_size, .help = "use only the beginning of the export" },
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
 	  FIELD(export_name),
 	  .help = "name of the export, if it is not in the URI" },
@@ -268,17 +283,29 @@ static int check(struct attach_options *options, struct err *err)
 }
 
 /* Without stdio: in the foreground the memory is sealed by now. */
+static void print(const char *text)
+{
+	size_t length = strlen(text);
+	ssize_t n;
+
+	do {
+		n = write(STDOUT_FILENO, text, length);
+	} while (n < 0 && errno == EINTR);
+}
+
 static void print_device(const char *device)
 {
 	char line[DEVICE_NAME_BYTES + 1];
-	size_t length = strnlen(device, DEVICE_NAME_BYTES - 1);
-	ssize_t n;
 
-	memcpy(line, device, length);
-	line[length++] = '\n';
-	do {
-		n = write(STDOUT_FILENO, line, length);
-	} while (n < 0 && errno == EINTR);
+	snprintf(line, sizeof(line), "%s\n", device);
+	print(line);
+}
+
+/* As the old program did, where it chose the device itself. */
+static void print_device_old(const char *device)
+{
+	print("Connected ");
+	print_device(device);
 }
 
 static void print_lines(struct output *out, const char *key,
@@ -382,27 +409,78 @@ static int dry_run(const struct attach_line *line, struct err *err)
 	return output_end(&out, err);
 }
 
+static const struct attach_line defaults = {
+	.options = {
+		.index = -1,
+		.swapon_priority = -1,
+		.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
+		.slot_bytes = SLOT_BYTES_DEFAULT,
+		.fence_ms = CONN_FENCE_MS,
+		.watchdog_s = SUPERVISOR_WATCHDOG_S,
+	},
+};
+
+/* An error says where the option is from. */
+static int apply(const struct config *c, struct attach_line *line,
+		 struct err *err)
+{
+	struct err cause = { 0 };
+	struct words none;
+	uint32_t i;
+
+	for (i = 0; i < c->count; i++) {
+		char *argv[] = { (char *)cmd_attach.name,
+				 (char *)c->options[i].word, NULL };
+
+		if (options_parse(&cmd_attach, 2, argv, line, 0, 0, &none,
+				  &cause))
+			return err_set(err, cause.exit_code, cause.error,
+				       "%s:%u: %s", c->path,
+				       c->options[i].line, cause.text);
+	}
+	return 0;
+}
+
+/*
+ * The command line; where it has a device alone, what a file says about that
+ * comes before it, so that the command line has the last word.
+ */
+static int read_words(int argc, char **argv, struct attach_line *line,
+		      struct words *words, struct err *err)
+{
+	static struct config config; /* large; line points into it */
+	struct blockdev device;
+	int rc;
+
+	*line = defaults;
+	rc = options_parse(&cmd_attach, argc, argv, line, 1, 3, words, err);
+	if (rc || words->count > 1 ||
+	    blockdev_parse(words->word[0], &device, NULL))
+		return rc;
+	rc = config_find(&config, &device, stderr, err);
+	*line = defaults;
+	if (!rc)
+		rc = apply(&config, line, err);
+	if (!rc)
+		rc = options_parse(&cmd_attach, argc, argv, line, 1, 3, words,
+				   err);
+	words->word[words->count++] = words->word[0];
+	words->word[0] = config.uri;
+	return rc;
+}
+
 static int parse(int argc, char **argv, struct attach_line *ret_line,
 		 struct err *err)
 {
-	struct attach_line line = {
-		.options = {
-			.argc = argc,
-			.argv = argv,
-			.index = -1,
-			.swapon_priority = -1,
-			.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
-			.slot_bytes = SLOT_BYTES_DEFAULT,
-			.fence_ms = CONN_FENCE_MS,
-			.watchdog_s = SUPERVISOR_WATCHDOG_S,
-		},
-	};
+	struct attach_line line;
 	struct words words;
 	int rc;
 
-	rc = options_parse(&cmd_attach, argc, argv, &line, 1, 3, &words, err);
+	rc = read_words(argc, argv, &line, &words, err);
 	if (rc)
 		return rc;
+	line.options.argc = argc;
+	line.options.argv = argv;
 	rc = take_words(&words, &line.options, err);
 	if (!rc && line.export_name)
 		rc = addr_set_export(&line.options.addr, line.export_name, err);
@@ -414,7 +492,8 @@ static int parse(int argc, char **argv, struct attach_line *ret_line,
 	return rc;
 }
 
-static int run(int argc, char **argv, struct err *err)
+static int attach(int argc, char **argv, void (*ready)(const char *device),
+		  struct err *err)
 {
 	char device[DEVICE_NAME_BYTES];
 	struct attach_line line;
@@ -425,9 +504,9 @@ static int run(int argc, char **argv, struct err *err)
 	if (!rc && line.options.dry_run)
 		return dry_run(&line, err);
 	if (!rc)
-		rc = daemon_attach(&line.options, print_device, device, err);
+		rc = daemon_attach(&line.options, ready, device, err);
 	if (!rc && !line.options.foreground)
-		print_device(device);
+		ready(device);
 	return rc;
 }
 
@@ -449,16 +528,33 @@ int cmd_attach_again(const struct blockdev *device, struct err *err)
 	return daemon_attach(&line.options, print_device, name, err);
 }
 
+static int run(int argc, char **argv, struct err *err)
+{
+	return attach(argc, argv, print_device, err);
+}
+
+static int run_old(int argc, char **argv, struct err *err)
+{
+	return attach(argc, argv, print_device_old, err);
+}
+
+const struct command cmd_attach_old = {
+	.name = "attach",
+	.run = run_old,
+};
+
 const struct command cmd_attach = {
 	.name = "attach",
-	.words = "URI|HOST [PORT] [DEV|nbd|ublk|auto]",
+	.words = "URI|HOST [PORT] [DEV|nbd|ublk|auto] | DEV",
 	.summary = "Makes an export a block device.",
 	.details = "Prints the name of the device once it can be used.\n"
 		   "URI is nbd://HOST[:PORT]/EXPORT or "
 		   "nbd+unix:///EXPORT?socket=PATH.\n"
 		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
 		   "first free one.\nauto is ublk where the kernel has what "
-		   "it takes, else nbd. Without any: nbd.",
+		   "it takes, else nbd. Without any: nbd.\n"
+		   "DEV alone: /etc/nbd-client/nbdN.conf says what is to be "
+		   "on it, or else a line\nin /etc/nbdtab.",
 	.options = attach_options,
 	.run = run,
 };

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/addr.h"
+#include "common/text.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/handshake.h"
 #include "nbd-client/link_talk.h"
@@ -151,6 +152,41 @@ const struct command cmd_exports = {
 	.summary = "Lists what a server offers.",
 	.options = exports_options,
 	.run = run_exports,
+};
+
+/* ---- exports, of the old command line ---- */
+
+static void on_old_entry(void *arg, const struct handshake_entry *entry)
+{
+	char text[512];
+
+	(void)arg;
+	text_escape(text, sizeof(text), entry->name, entry->name_bytes);
+	printf("%s", text);
+	text_escape(text, sizeof(text), entry->description,
+		    entry->description_bytes);
+	printf("%s%s\n", *text ? ": " : "", text);
+}
+
+static int run_exports_old(int argc, char **argv, struct err *err)
+{
+	struct handshake_params params = { .goal = HANDSHAKE_LIST,
+					   .on_entry = on_old_entry };
+	struct server_line line = { 0 };
+	struct handshake hs;
+	struct addr addr;
+	int rc;
+
+	rc = parse_line(&cmd_exports, argc, argv, &line, &addr, err);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	printf("Negotiation: ..\n");
+	return ask(&addr, &params, &line, &hs, err);
+}
+
+const struct command cmd_exports_old = {
+	.name = "exports",
+	.run = run_exports_old,
 };
 
 /* ---- info ---- */

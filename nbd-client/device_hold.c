@@ -64,7 +64,14 @@ static int choose_blocks(struct device *d, struct err *err)
 			       "the server takes at most %u bytes in a request, which is "
 			       "less than a page; raise its maximum block size",
 			       x->block_max);
-	d->size_bytes = proto_usable_bytes(x->size_bytes, d->block_bytes);
+	if (d->options->size_bytes > x->size_bytes)
+		return err_set(err, X_USAGE, EINVAL,
+			       "the export has %llu bytes; --size can only be less",
+			       (unsigned long long)x->size_bytes);
+	d->size_bytes = proto_usable_bytes(d->options->size_bytes ?
+						   d->options->size_bytes :
+						   x->size_bytes,
+					   d->block_bytes);
 	if (!d->size_bytes)
 		return err_set(err, X_REFUSED, EINVAL,
 			       "the export has %llu bytes, less than a block of %u; "

@@ -11,6 +11,7 @@
 #include "common/err.h"
 #include "common/text.h"
 #include "nbd-client/cmd.h"
+#include "nbd-client/legacy.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "0.1"
@@ -45,7 +46,9 @@ static int help(void)
 		printf("  %-9s %-28s %s\n", commands[i]->name,
 		       commands[i]->words, commands[i]->summary);
 	printf("\nWithout a command: list. \"nbd-client COMMAND --help\" "
-	       "lists the options of a command.\n"
+	       "lists the options of a command,\n"
+	       "\"nbd-client -L -h\" those of the old command line, which "
+	       "works as ever.\n"
 	       "Exit status: 0 done, 1 failure, 2 usage, 3 not attached, "
 	       "4 permission, 5 busy,\n"
 	       "6 unreachable, 7 refused by the server, 8 TLS, 9 the kernel "
@@ -53,30 +56,49 @@ static int help(void)
 	return 0;
 }
 
-static int unknown(const char *word, struct err *err)
+/* The command that a slip may have meant, or NULL. */
+static const char *near(const char *word)
 {
 	uint32_t distance, nearest = OPTIONS_NEAR + 1;
-	const char *near = NULL;
-	char shown[64];
+	const char *name = NULL;
 	size_t i;
 
 	for (i = 0; i < COMMANDS; i++) {
 		distance = options_distance(word, commands[i]->name);
 		if (distance < nearest) {
 			nearest = distance;
-			near = commands[i]->name;
+			name = commands[i]->name;
 		}
 	}
-	text_escape_str(shown, sizeof(shown), word);
-	return err_set(err, X_USAGE, EINVAL,
-		       "there is no command \"%s\"%s%s%s; see \"nbd-client "
-		       "--help\"", shown, near ? " (did you mean " : "",
-		       near ? near : "", near ? "?)" : "");
+	return name;
 }
 
 /*
- * The first word decides. What is no command is where the old program's command
- * line will be recognised: it begins with a host, a device or an option.
+ * A word that is nearly a command, and fails as a host, was meant as one; alone
+ * it is not even tried: nobody knows what would be attached.
+ */
+static int run_old(int argc, char **argv, struct err *err)
+{
+	const char *meant = *argv[1] == '-' ? NULL : near(argv[1]);
+	char shown[64];
+	int rc;
+
+	text_escape_str(shown, sizeof(shown), argv[1]);
+	if (meant && argc == 2)
+		return err_set(err, X_USAGE, EINVAL,
+			       "there is no command \"%s\" (did you mean %s?); "
+			       "see \"nbd-client --help\"", shown, meant);
+	rc = legacy_run(argc, argv, err);
+	if (rc && meant)
+		fprintf(stderr,
+			"nbd-client: \"%s\" is taken as a host; did you mean "
+			"the command %s?\n", shown, meant);
+	return rc;
+}
+
+/*
+ * The first word decides: a command, or else the old program's command line,
+ * which begins with a host, a device or an option.
  */
 static int dispatch(int argc, char **argv, struct err *err)
 {
@@ -94,7 +116,7 @@ static int dispatch(int argc, char **argv, struct err *err)
 	}
 	command = find(argv[1]);
 	return command ? command->run(argc - 1, argv + 1, err) :
-			 unknown(argv[1], err);
+			 run_old(argc, argv, err);
 }
 
 int main(int argc, char **argv)
@@ -108,7 +130,9 @@ int main(int argc, char **argv)
 			     "cannot write the output: %s", strerror(errno));
 	if (!rc)
 		exit(EXIT_OK);
-	fprintf(stderr, "nbd-client: %s\n",
-		err.text[0] ? err.text : strerror(-rc));
+	/* An exit code without a text says it all. */
+	if (err.text[0] || !err.exit_code)
+		fprintf(stderr, "nbd-client: %s\n",
+			err.text[0] ? err.text : strerror(-rc));
 	exit(err.exit_code ? err.exit_code : X_FAILURE);
 }

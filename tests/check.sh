@@ -102,7 +102,13 @@ step_man() {
 	done | grep -o -- '--[a-z-]*' | sort -u | while read -r option; do
 		grep -q -- "-${option#--}\\>" "$src/man/nbd-client.8" ||
 			{ echo "nbd-client.8 lacks $option"; exit 1; }
-	done
+	done || return
+	"$work/gcc/nbd-client/nbd-client" -L -h |
+		sed -n 's/^  \(-.\), -\([a-z-]*\).*/\1 , \2/p' |
+		while read -r option; do
+			grep -q -- "Fl ${option#-}\\>" "$src/man/nbd-client.8" ||
+				{ echo "nbd-client.8 lacks $option"; exit 1; }
+		done
 }
 
 # Not among the steps of a full run: it makes a system of its own.

@@ -293,7 +293,7 @@ int daemon_attach(const struct attach_options *o,
 static int attach(struct err *err, char *ret_out, size_t out_bytes,
 		  const char *const *arguments)
 {
-	const char *argv[12] = { "attach" };
+	const char *argv[13] = { "attach" };
 	int argc = 1, pipes[2], saved = dup(STDOUT_FILENO), rc;
 	ssize_t n;
 
@@ -394,6 +394,8 @@ static void attach_refuses(void **state)
 		{ "nbd://h/", "--block-size=1000" },
 		{ "nbd://h/", "--block-size=8192" },
 		{ "nbd://h/", "--slot-size=5000" },
+		{ "nbd://h/", "--size=0" },
+		{ "nbd://h/", "--size=all" },
 		{ "nbd://h/", "--depth=1" },
 		{ "nbd://h/", "--depth=129" },
 		{ "nbd://h/", "--handshake-timeout=0" },
@@ -420,7 +422,7 @@ static void attach_passes_the_rest(void **state)
 		"nbd://h/", "--swapon", "--force", "--foreground",
 		"--block-size=4k", "--depth=2", "--slot-size=1M",
 		"--handshake-timeout=3", "--dead-timeout=60",
-		"--min-free=65536", NULL
+		"--min-free=65536", "--size=1G", NULL
 	};
 	char out[64];
 	struct err err;
@@ -434,6 +436,7 @@ static void attach_passes_the_rest(void **state)
 	assert_int_equal(seen.slot_bytes, 1 << 20);
 	assert_int_equal(seen.handshake_ms, 3000);
 	assert_int_equal(seen.dead_timeout_s, 60);
+	assert_true(seen.size_bytes == 1u << 30);
 	assert_int_equal(seen.min_free_kbytes, 65536);
 	/* the daemon prints it itself, when it is ready */
 	assert_string_equal(out, "");
