@@ -82,6 +82,8 @@ static int carve_up(struct device *d, struct err *err)
 		return err_set(err, X_FAILURE, -ret,
 			       "cannot map memory for requests: %s",
 			       strerror(-ret));
+	if (measure_left_out(MEASURE_MLOCK) && d->base.memory)
+		munlock(d->base.memory, engine_base_bytes(&d->config));
 	d->mail_fd = eventfd(0, EFD_CLOEXEC);
 	d->news_fd = eventfd(0, EFD_CLOEXEC);
 	if (d->mail_fd < 0 || d->news_fd < 0)

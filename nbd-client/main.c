@@ -80,6 +80,7 @@ static const char *near(const char *word)
 static int run_old(int argc, char **argv, struct err *err)
 {
 	const char *meant = *argv[1] == '-' ? NULL : near(argv[1]);
+	struct err cause = { 0 };
 	char shown[64];
 	int rc;
 
@@ -88,12 +89,14 @@ static int run_old(int argc, char **argv, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "there is no command \"%s\" (did you mean %s?); "
 			       "see \"nbd-client --help\"", shown, meant);
-	rc = legacy_run(argc, argv, err);
-	if (rc && meant)
-		fprintf(stderr,
-			"nbd-client: \"%s\" is taken as a host; did you mean "
-			"the command %s?\n", shown, meant);
-	return rc;
+	rc = legacy_run(argc, argv, &cause);
+	if (rc >= 0 || !meant) {
+		*err = cause;
+		return rc;
+	}
+	return err_set(err, cause.exit_code, cause.error,
+		       "\"%s\" is taken as a host (did you mean the command %s?): %s",
+		       shown, meant, cause.text);
 }
 
 /*
