@@ -65,7 +65,7 @@ int err_explain(struct err *err, const struct err_hint *hints, int error,
 	};
 	/* Unlike strerror(3) it needs no memory and no translation. */
 	const char *reason = strerrordesc_np(error);
-	char what[sizeof(err->text)];
+	char what[ERR_TEXT_BYTES];
 	va_list ap;
 
 	if (hints == NULL)

@@ -22,10 +22,12 @@ enum {
 	X_KERNEL = 9,		/* this kernel lacks a feature */
 };
 
+#define ERR_TEXT_BYTES 512u
+
 struct err {
 	int exit_code;		/* X_FAILURE …; 0 while nothing has failed */
 	int error;		/* errno value, never negative */
-	char text[512];		/* one line: cause and remedy, no newline */
+	char text[ERR_TEXT_BYTES];		/* one line: cause and remedy, no newline */
 };
 
 /*

@@ -204,8 +204,16 @@ static const struct {
 	[FRONT_UBLK] = { ublk_owner, ublk_disconnect },
 };
 
+static void not_told(void *arg, const char *subject, const char *text)
+{
+	(void)arg;
+	(void)subject;
+	(void)text;
+}
+
 static void remove_traces(const struct detach *d)
 {
+	const struct host_tell tell = { .line = not_told };
 	char note[HOST_NOTE_BYTES] = "", path[256];
 	struct err err = { 0 };
 
@@ -213,6 +221,7 @@ static void remove_traces(const struct detach *d)
 		warn(err.text, d->dev.path);
 	else if (*note)
 		warn(note, d->dev.path);
+	host_cgroup_recover(&tell);
 	/* Harmless by now. Whoever never shed may lack what that needs. */
 	(void)shed_drop_stale();
 	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, d->dev.name);

@@ -339,11 +339,14 @@ static bool fence_ended(struct conn *c)
 
 static enum conn_event act_fence_on(struct conn *c)
 {
-	if (!fence_ended(c)) {
-		if (clock_now_ns() < c->fence_end_ns)
-			return CONN_EV_NONE;
-		c->unfenced++;
-	}
+	uint64_t now_ns = clock_now_ns();
+
+	if (fence_ended(c))
+		return CONN_EV_ENDED;
+	c->fence_poll_ns = now_ns + CONN_FENCE_POLL_MS * NS_PER_MS;
+	if (now_ns < c->fence_end_ns)
+		return CONN_EV_NONE;
+	c->unfenced++;
 	return CONN_EV_ENDED;
 }
 
@@ -481,7 +484,7 @@ static uint64_t due_ns(const struct conn *c)
 	case CONN_LOST:
 		return c->cut ? 0 : c->fence_end_ns;
 	case CONN_FENCE:
-		return link_deadline((int)CONN_FENCE_POLL_MS);
+		return c->fence_poll_ns;
 	default:
 		return 0;
 	}

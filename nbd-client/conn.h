@@ -101,6 +101,7 @@ struct conn {
 	/* The end of the old connection. */
 	uint32_t fence_ms;
 	uint64_t fence_end_ns;
+	uint64_t fence_poll_ns; /* when to look next whether it has ended */
 	bool fence_blind;  /* it cannot be seen any more whether it ended */
 	bool cut;	   /* its sends and receives were made to end */
 	uint64_t unfenced; /* times that no proof has come */

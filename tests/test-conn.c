@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "tests/conn_rig.h"
+#include "tests/fake_clock.h"
 
 /* Each state, as it is reached in life. */
 static void bring_to(enum conn_state state)
@@ -259,6 +260,11 @@ static void dead_process_is_fenced(void **state)
 	rig_open(false, false);
 	conn_inherit(&rig_conn);
 	assert_int_equal(rig_conn.state, CONN_FENCE);
+	/* whoever steps only when it is due gets there, too */
+	assert_in_range(conn_due_ms(&rig_conn, clock_now_ns()), 1,
+			CONN_FENCE_POLL_MS);
+	fake_clock_advance_us(CONN_FENCE_POLL_MS * 1000u);
+	assert_int_equal(conn_due_ms(&rig_conn, clock_now_ns()), 0);
 	rig_until(CONN_DOWN);
 	assert_int_equal(rig_conn.unfenced, 1);
 	rig_close();
