@@ -179,7 +179,7 @@ static void end_now(struct ring *ring, uint32_t count)
 			end(ring, ring->now[i], (int)ring->now[i]->now_bytes, 0);
 	ring->now_count -= count;
 	memmove(ring->now, ring->now + count,
-		ring->now_count * sizeof(ring->now[0]));
+		ring->now_count * sizeof(struct ring_op *));
 }
 
 int ring_wait(struct ring *ring, uint32_t timeout_ms)

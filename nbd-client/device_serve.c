@@ -292,12 +292,11 @@ static void base_follow(struct device *d, uint32_t step_max)
 {
 	uint32_t wanted = d->base.given;
 
-	if (measure_left_out(MEASURE_ELASTIC))
+	if (measure_left_out(MEASURE_ELASTIC) ||
+	    (!d->pressure.tight && pressure_is_plentiful(&d->pressure)))
 		wanted = d->base.count;
 	else if (d->pressure.tight)
 		wanted = 0;
-	else if (pressure_is_plentiful(&d->pressure))
-		wanted = d->base.count;
 	if (base_step(&d->base, wanted, step_max))
 		engine_post(d->engine, MAIL_POOL);
 	d->page->base_resident_bytes =

@@ -209,7 +209,7 @@ static int open_node(const char *path)
 
 static int end_up(struct device *d, struct err *err)
 {
-	size_t bytes = pin_pages(d->config.slots * sizeof(*d->ublk.descs));
+	size_t bytes = pin_pages(d->config.slots * sizeof(struct ublk_io_desc));
 	char path[DEVICE_NAME_BYTES];
 	void *descs;
 

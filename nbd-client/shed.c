@@ -207,7 +207,8 @@ static void fill_exempt(struct shed_exempt *exempt,
 		if (sa->ss_family == AF_INET || sa->ss_family == AF_INET6)
 			exempt->servers[exempt->server_count++] = *sa;
 	}
-	memcpy(exempt->ports, ports, port_count * sizeof(*ports));
+	if (port_count)
+		memcpy(exempt->ports, ports, port_count * sizeof(*ports));
 	exempt->port_count = port_count;
 }
 

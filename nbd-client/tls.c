@@ -388,8 +388,8 @@ int tls_open(struct tls *tls, const struct tls_options *o,
 	ERR_clear_error();
 	ret = make_context(tls, err);
 	if (!ret)
-		ret = tls->psk ? load_psk(tls, o, addr, err) :
-				 load_x509(tls, o, err);
+		ret = o->psk_file ? load_psk(tls, o, addr, err) :
+				    load_x509(tls, o, err);
 	ERR_clear_error();
 	return ret;
 }

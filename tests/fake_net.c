@@ -68,7 +68,7 @@ static struct end *end_of(int fd)
 
 static void say(struct end *e, const void *from, size_t bytes)
 {
-	if (e->out_bytes + bytes > BUFFER_BYTES)
+	if (!bytes || e->out_bytes + bytes > BUFFER_BYTES)
 		return;
 	memcpy(e->out + e->out_bytes, from, bytes);
 	e->out_bytes += bytes;
