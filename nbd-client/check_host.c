@@ -105,12 +105,12 @@ static void check_ublk(const struct check_host_paths *paths,
 		       struct check_host_result *ret)
 {
 	static const char *const words[] = {
-		[MODULE_ABSENT] = "absent",
-		[MODULE_LOADABLE] = "loadable",
+		[MODULE_ABSENT] = "absent; attach takes nbd",
+		[MODULE_LOADABLE] = "loadable; attach ublk loads it",
 		[MODULE_THERE] = "loaded",
 	};
 
-	look_say(ret, CHECK_HOST_OK, "%s; this version does not use it",
+	look_say(ret, CHECK_HOST_OK, "%s",
 		 words[find_module(paths, "ublk_drv")]);
 }
 
