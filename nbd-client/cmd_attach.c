@@ -553,7 +553,7 @@ const struct command cmd_attach = {
 		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
 		   "first free one.\nauto is ublk where the kernel has what "
 		   "it takes, else nbd. Without any: nbd.\n"
-		   "DEV alone: /etc/nbd-client/nbdN.conf says what is to be "
+		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
 	.options = attach_options,
 	.run = run,
