@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 
@@ -68,6 +69,7 @@ static int run(const struct attach_options *o, int report_fd,
 	int signal_fd = open_signals();
 	int ret;
 
+	host_watch_root();
 	if (signal_fd < 0)
 		return err_set(err, X_FAILURE, errno, "cannot make a signalfd: %s",
 			       strerror(errno));

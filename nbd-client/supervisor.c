@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
@@ -129,6 +130,7 @@ static void tick(struct supervisor *s, uint64_t now_ns)
 	const struct stats_page *page = s->device->page;
 
 	s->tick_ns = now_ns;
+	host_follow_root();
 	notify_step(page, now_ns);
 	watch(s);
 	if (s->standby.pid > 0 || s->worker.pid <= 0 || page->memory_tight ||

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/host.h"
 #include "nbd-client/worker.h"
 
 #define TICK_MS 1000
@@ -179,6 +180,7 @@ int worker_take_over(void *device, int go_fd)
 		d->page->standby_ready = getpid();
 		if (!wait_for_go(go_fd, parent_fd))
 			return WORKER_FAILED;
+		host_follow_root();
 		/* The dead one may have been asked to detach. */
 		detaching = d->page->state == STATS_DETACHING;
 		ret = device_attach(d, &err);
