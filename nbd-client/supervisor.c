@@ -163,6 +163,8 @@ int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
 	int status, ret;
 
 	check_ready(s);
+	if (s->device->page->state == STATS_DETACHING)
+		notify_stopping();
 	if (process_ended(&s->standby, &status))
 		log_say(LOG_LEVEL_WARNING, "%s: the standby process has died",
 			s->device->path);
@@ -214,6 +216,7 @@ static void on_signal(struct device *d, int signal_fd)
 			continue;
 		log_say(LOG_LEVEL_NOTICE, "%s: signal %u: detaching", d->path,
 			info.ssi_signo);
+		notify_stopping();
 		spawn_detach(d);
 	}
 }
