@@ -27,6 +27,7 @@
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/genl.h"
+#include "nbd-client/patience.h"
 #include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
@@ -67,6 +68,9 @@ struct device {
 
 	struct tls tls;
 	struct conn conn;
+	struct patience patience; /* with a server that is silent on it */
+	uint64_t silent_since_ns; /* if for longer than that lasts; else 0 */
+	const char *giving_up; /* why we end the link; or NULL */
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
@@ -152,6 +156,9 @@ void device_tick(struct device *d);
 
 /* What conn_due_ms() asks for: goes on with an old link, makes a new one. */
 void device_step_link(struct device *d);
+
+/* What patience_due_ms() asks for: goes on with the probe of a silent server. */
+void device_step_patience(struct device *d);
 
 /*
  * The supervisor has died: what was its own is this worker's now, and status and

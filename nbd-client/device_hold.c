@@ -91,12 +91,14 @@ static int probe_up(struct device *d, struct err *err)
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
 	d->conn.fence_ms = o->fence_ms;
+	d->conn.request_timeout_ms = o->request_timeout_ms;
 	if (!ret)
 		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
 	if (!ret)
 		ret = conn_probe(&d->conn, err); /* opened once protected */
 	if (ret < 0)
 		return ret;
+	patience_init(&d->patience, &d->conn, o->request_timeout_ms);
 	if (o->swapon && (d->conn.export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
@@ -193,6 +195,7 @@ static void fill_page(struct device *d)
 		       (x->flags & NBD_FLAG_READ_ONLY) != 0;
 	p->swap = d->options->swap != SWAP_NO;
 	p->swap_priority = d->options->swapon_priority;
+	p->request_timeout_ms = d->options->request_timeout_ms;
 	p->slots = d->config.slots;
 	p->slot_bytes = d->config.slot_bytes;
 	p->slots_reserve = d->config.slots_reserve;

@@ -109,6 +109,7 @@ void device_thread_down(struct device *d)
 	pthread_join(d->thread, NULL);
 	d->thread_started = false;
 	log_drain(&d->engine->log);
+	patience_end(&d->patience);
 	conn_close(&d->conn);
 }
 
@@ -180,9 +181,14 @@ static bool show_error(struct device *d, const char *text)
 
 static void link_lost(struct device *d)
 {
-	const char *reason = atomic_load(&d->engine->news.link_reason);
+	const char *reason = d->giving_up ?
+				     d->giving_up :
+				     atomic_load(&d->engine->news.link_reason);
 	int error = atomic_load(&d->engine->news.link_error);
 
+	d->giving_up = NULL;
+	patience_end(&d->patience);
+	d->conn.mute = atomic_load(&d->engine->news.link_mute);
 	if (!reason && d->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
@@ -241,19 +247,64 @@ void device_step_link(struct device *d)
 		d->conn.addrs.where);
 }
 
+/* ---- a server that is silent, or gone ---- */
+
+static void give_up(struct device *d, const char *why, uint32_t mail)
+{
+	if (d->conn.state == CONN_UP)
+		d->giving_up = why;
+	engine_post(d->engine, MAIL_LINK_DROP | mail);
+}
+
+static void silence_step(struct device *d)
+{
+	const struct engine_owed owed = engine_owed(d->engine);
+	uint64_t probes = d->patience.probes;
+	bool up = d->conn.state == CONN_UP;
+	bool silent = up && patience_look(&d->patience, &owed);
+
+	d->page->probes += d->patience.probes - probes;
+	if (silent && !d->silent_since_ns)
+		log_say(LOG_LEVEL_WARNING,
+			"%s: %s has owed an answer for %u s; asking on another connection",
+			d->path, d->conn.addrs.where,
+			d->options->request_timeout_ms / 1000);
+	if (up && !silent && d->silent_since_ns)
+		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
+			d->conn.addrs.where);
+	d->silent_since_ns = silent ? owed.since_ns : 0;
+}
+
+void device_step_patience(struct device *d)
+{
+	int ret = patience_step(&d->patience);
+
+	if (ret == -EAGAIN)
+		return;
+	if (ret == 0) {
+		d->page->links_replaced++;
+		give_up(d, "the server answers on another one, not on this", 0);
+	} else if (show_error(d, d->patience.err.text)) {
+		log_say(LOG_LEVEL_WARNING,
+			"%s: no answer on another connection, either: %s; waiting",
+			d->path, d->patience.err.text);
+	}
+}
+
 /* I/O fails only where the user has said after how long. */
 static void check_dead(struct device *d, uint64_t now_ns)
 {
 	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
+	uint64_t since_ns = d->conn.state == CONN_UP ? d->silent_since_ns :
+						       d->conn.down_since_ns;
 
-	if (!limit_ns || d->conn.state == CONN_UP || d->dead ||
-	    now_ns - d->conn.down_since_ns < limit_ns)
+	if (!limit_ns || !since_ns || d->dead || now_ns - since_ns < limit_ns)
 		return;
 	d->dead = true;
 	log_say(LOG_LEVEL_ERR,
 		"%s: no link for %u s: requests fail until it is back",
 		d->path, d->options->dead_timeout_s);
-	engine_post(d->engine, MAIL_FAIL);
+	give_up(d, "the server has been silent for too long", MAIL_FAIL);
 }
 
 /* ---- strangers' packets ---- */
@@ -432,5 +483,6 @@ void device_tick(struct device *d)
 	shed_step(d, memory_is_low(d), now_ns);
 	if (d->conn.state == CONN_UP)
 		d->dead = false;
+	silence_step(d);
 	check_dead(d, now_ns);
 }

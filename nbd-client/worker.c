@@ -37,16 +37,24 @@ static bool on_request(struct device *d, const struct ctl_request *request,
 	return true;
 }
 
+/* Of two times to wait; -1: without end. */
+static int sooner(int a_ms, int b_ms)
+{
+	return a_ms < 0 || (b_ms >= 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
 /* Until somebody detaches the device, or it goes away by itself. */
 static int serve(struct device *d, int parent_fd, bool *ret_force)
 {
-	struct pollfd fds[CTL_POLLFDS + 4];
+	struct pollfd fds[CTL_POLLFDS + 5];
 	struct ctl_request request;
 	uint32_t client;
 	uint64_t tick_ns = 0;
 
 	for (;;) {
-		int due_ms = conn_due_ms(&d->conn, clock_now_ns());
+		uint64_t now_ns = clock_now_ns();
+		int due_ms = sooner(conn_due_ms(&d->conn, now_ns),
+				    patience_due_ms(&d->patience, now_ns));
 		size_t n;
 
 		fds[0] = (struct pollfd){ .fd = d->news_fd, .events = POLLIN };
@@ -54,11 +62,11 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 		fds[2] = (struct pollfd){ .fd = d->pressure.trigger_fd,
 					  .events = POLLPRI };
 		conn_pollfd(&d->conn, &fds[3]);
+		patience_pollfd(&d->patience, &fds[4]);
 		ordinary_update(&d->ctl.ordinary, engine_is_low(d->engine),
-				clock_now_ns());
-		n = 4 + ctl_pollfds(&d->ctl, fds + 4);
-		poll(fds, n,
-		     due_ms >= 0 && due_ms < TICK_MS ? due_ms : TICK_MS);
+				now_ns);
+		n = 5 + ctl_pollfds(&d->ctl, fds + 5);
+		poll(fds, n, sooner(due_ms, TICK_MS));
 		if (fds[0].revents)
 			device_on_news(d);
 		if (fds[1].revents) {
@@ -83,6 +91,9 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 		}
 		if (fds[3].revents || conn_due_ms(&d->conn, clock_now_ns()) == 0)
 			device_step_link(d);
+		if (fds[4].revents ||
+		    patience_due_ms(&d->patience, clock_now_ns()) == 0)
+			device_step_patience(d);
 	}
 }
 
