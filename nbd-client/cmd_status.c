@@ -211,6 +211,7 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, takeovers, "takeovers", "Takeovers"),
 	FIELD(NUMBER, watchdog_kills, "watchdog_kills",
 	      "Of these, by the watchdog"),
+	FIELD(NUMBER, upgrades, "upgrades", "Upgrades"),
 	FIELD(NUMBER, interruption_ms, "interruption_ms",
 	      "Last interruption, ms"),
 	FIELD(NUMBER, interruption_max_ms, "interruption_max_ms",

@@ -19,6 +19,8 @@
 #include "common/proto.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/donor.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
 #include "nbd-client/measure.h"
@@ -81,18 +83,25 @@ static int choose_blocks(struct device *d, struct err *err)
 	return 0;
 }
 
+static int init_link(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+
+	addr_format(&o->addr, d->uri, sizeof(d->uri));
+	d->conn.fence_ms = o->fence_ms;
+	return conn_init_tls(&d->conn, &d->tls, &o->tls, err);
+}
+
 static int probe_up(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
 	struct socket_memory memory;
 	int ret;
 
-	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
-	d->conn.fence_ms = o->fence_ms;
 	if (!ret)
-		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
+		ret = init_link(d, err);
 	if (!ret)
 		ret = conn_probe(&d->conn, err); /* opened once protected */
 	if (ret < 0)
@@ -100,6 +109,21 @@ static int probe_up(struct device *d, struct err *err)
 	if (o->swapon && (d->conn.export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
+	d->config = sizing_config(o, &d->conn.export);
+	return choose_blocks(d, err);
+}
+
+static int probe_again(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	const struct handover *h = o->handover;
+	int ret;
+
+	conn_init_known(&d->conn, &o->addr, &h->addrs, &h->export, &h->sockets,
+			h->family, o->handshake_ms);
+	ret = init_link(d, err);
+	if (ret < 0)
+		return ret;
 	d->config = sizing_config(o, &d->conn.export);
 	return choose_blocks(d, err);
 }
@@ -141,6 +165,23 @@ void device_set_name(struct device *d, enum front_kind front)
 	memcpy(d->path, b.path, sizeof(d->path));
 }
 
+/* They are there; what they are worth is known. */
+static int sockets_again(struct device *d, struct err *err)
+{
+	const struct stats_guarantee *rows[] = {
+		&d->options->handover->donor,
+		&d->options->handover->socket_memory,
+	};
+
+	(void)err;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i]->name[0])
+			stats_guarantee_set(d->rows, rows[i]->name,
+					    rows[i]->state, "%s",
+					    rows[i]->detail);
+	return 0;
+}
+
 /* The sockets that serve later, in the cgroup that we are in now. */
 static int sockets_up(struct device *d, struct err *err)
 {
@@ -180,8 +221,6 @@ static void fill_page(struct device *d)
 
 	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
 	memcpy(p->uri, d->uri, sizeof(p->uri));
-	p->attached_at = (uint64_t)time(NULL);
-	p->link_since = p->attached_at;
 	p->export_bytes = d->size_bytes;
 	p->export_flags = x->flags;
 	p->block_bytes = d->block_bytes;
@@ -202,19 +241,40 @@ static void fill_page(struct device *d)
 	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
 }
 
+static void show_swap(struct device *d)
+{
+	bool active;
+
+	if (d->options->recover && swap_is_active(d->path, &active) == 0)
+		d->page->swap_active = active;
+}
+
 static int page_up(struct device *d, struct err *err)
 {
 	int ret = check_size(d, err);
-	bool active;
 
 	if (!ret)
 		ret = stats_create(d->name, &d->page, err);
 	if (ret < 0)
 		return ret;
-	if (d->options->recover && swap_is_active(d->path, &active) == 0)
-		d->page->swap_active = active;
+	show_swap(d);
 	d->rows = d->page->guarantees;
 	fill_page(d);
+	return 0;
+}
+
+/* Its rows are a worker's to replace, once it has taken over. */
+static int page_again(struct device *d, struct err *err)
+{
+	int ret = stats_create_again(d->name, &d->page, err);
+
+	if (ret < 0)
+		return ret;
+	d->rows = d->own_rows;
+	d->page->handover = HANDOVER_LAYOUT;
+	fill_page(d);
+	show_swap(d);
+	d->page->state = STATS_LIVE;
 	return 0;
 }
 
@@ -397,21 +457,48 @@ static void pressure_down(struct device *d)
 	pressure_close(&d->pressure);
 }
 
+/* ---- from one program to the next ---- */
+
+void device_hand_over(const struct device *d, struct handover *ret)
+{
+	const struct stats_guarantee *donor, *memory;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->layout = HANDOVER_LAYOUT;
+	ret->background = !d->options->foreground;
+	blockdev_set(&ret->device, d->options->front, d->index);
+	ret->slots = d->config.slots;
+	ret->slot_bytes = d->config.slot_bytes;
+	ret->family = d->conn.family;
+	ret->addrs = d->conn.addrs;
+	ret->export = d->conn.export;
+	ret->sockets = d->conn.sockets;
+	ret->queue = d->queue;
+	donor = stats_guarantee_find(d->page->guarantees, DONOR_ROW);
+	memory = stats_guarantee_find(d->page->guarantees, SOCKETS_ROW);
+	if (donor)
+		ret->donor = *donor;
+	if (memory)
+		ret->socket_memory = *memory;
+}
+
 /* ---- the table ---- */
 
+/* Again: held by this process already, when it still ran another program. */
 const struct device_row device_held[] = {
-	OWN("ask the server", probe_up, NULL, probe_down),
+	OWN("ask the server", probe_up, probe_again, probe_down),
 	OWN("take turns", lock_up, NULL, device_unlock),
 	OF_FRONT(DEVICE_CHOOSE),
-	OWN("status page", page_up, NULL, page_down),
+	OWN("status page", page_up, page_again, page_down),
 	OWN("command line", words_up, NULL, words_down),
-	OWN("control socket", ctl_up, NULL, ctl_down),
-	OWN("protection", protect_up, NULL, protect_down),
-	OWN("service sockets", sockets_up, NULL, NULL),
-	OWN("shared memory", hold_up, NULL, hold_down),
+	OWN("control socket", ctl_up, ctl_up, ctl_down),
+	OWN("protection", protect_up, protect_up, protect_down),
+	OWN("service sockets", sockets_up, sockets_again, NULL),
+	OWN("shared memory", hold_up, hold_up, hold_down),
 	OF_FRONT(DEVICE_PREPARE),
-	OWN("kernel reserve", device_reserve_up, NULL, reserve_down),
-	OWN("shedding", shed_up, NULL, shed_down),
-	OWN("memory pressure", pressure_up, NULL, pressure_down),
+	OWN("kernel reserve", device_reserve_up, device_reserve_up,
+	    reserve_down),
+	OWN("shedding", shed_up, shed_up, shed_down),
+	OWN("memory pressure", pressure_up, pressure_up, pressure_down),
 };
 const size_t device_held_count = sizeof(device_held) / sizeof(device_held[0]);

@@ -316,6 +316,13 @@ static const struct family families[] = {
 	FROM(GAUGE, connect_attempts, "connect_attempts", NULL,
 	     "Attempts since the link was lost."),
 
+	FROM(COUNTER, takeovers, "takeovers", NULL,
+	     "Times that another process took the device over."),
+	FROM(COUNTER, watchdog_kills, "watchdog_kills", NULL,
+	     "Of these, because the one before was stuck."),
+	FROM(COUNTER, upgrades, "upgrades", NULL,
+	     "Of these, because it ran another program."),
+
 	FROM(GAUGE, slots, "slots", NULL, "Places for requests."),
 	FROM(GAUGE, slots_reserve, "slots_reserve", NULL,
 	     "Of these, those whose memory is always there."),
