@@ -14,6 +14,7 @@
 #include "nbd-client/config.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/device.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/supervisor.h"
@@ -499,15 +500,32 @@ static int parse(int argc, char **argv, struct attach_line *ret_line,
 	return rc;
 }
 
+/* This process is the supervisor of an attached device already. */
+static void resume(const struct handover *h, struct attach_options *o)
+{
+	o->handover = h;
+	o->recover = true;
+	o->foreground = !h->background;
+	o->front = h->device.front;
+	o->index = (int32_t)h->device.index;
+	o->reserve_bytes = 0; /* said what the device has now */
+	o->slots = h->slots;
+	o->slot_bytes = h->slot_bytes;
+}
+
 static int attach(int argc, char **argv, void (*ready)(const char *device),
 		  struct err *err)
 {
+	static struct handover handover; /* large */
 	char device[DEVICE_NAME_BYTES];
 	struct attach_line line;
-	int rc = parse(argc, argv, &line, err);
+	int resumed = handover_take(&handover, err);
+	int rc = resumed < 0 ? resumed : parse(argc, argv, &line, err);
 
 	if (rc > 0)
 		return 0;
+	if (!rc && resumed)
+		resume(&handover, &line.options);
 	if (!rc && line.options.dry_run)
 		return dry_run(&line, err);
 	if (!rc)
@@ -517,15 +535,33 @@ static int attach(int argc, char **argv, void (*ready)(const char *device),
 	return rc;
 }
 
-int cmd_attach_again(const struct blockdev *device, struct err *err)
+static int parse_again(const struct blockdev *device, struct attach_line *line,
+		       struct err *err)
 {
-	static struct kept_words kept; /* large */
-	char name[DEVICE_NAME_BYTES];
-	struct attach_line line;
+	static struct kept_words kept; /* large; the line points into it */
 	int rc = words_load(device->name, &kept, err);
 
+	return rc ? rc : parse(kept.count, kept.word, line, err);
+}
+
+int cmd_attach_check(const struct blockdev *device, struct err *err)
+{
+	struct attach_line line;
+	struct tls tls = { 0 };
+	int rc = parse_again(device, &line, err);
+
 	if (!rc)
-		rc = parse(kept.count, kept.word, &line, err);
+		rc = tls_open(&tls, &line.options.tls, &line.options.addr, err);
+	tls_close(&tls);
+	return rc;
+}
+
+int cmd_attach_again(const struct blockdev *device, struct err *err)
+{
+	char name[DEVICE_NAME_BYTES];
+	struct attach_line line;
+	int rc = parse_again(device, &line, err);
+
 	if (rc)
 		return rc;
 	line.options.front = device->front;

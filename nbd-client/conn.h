@@ -128,6 +128,13 @@ struct conn {
 int conn_init(struct conn *c, const struct addr *addr,
 	      const struct socket_memory *memory, uint32_t handshake_ms,
 	      struct err *err);
+
+/* The same for an export that was agreed on before, with all that is known of it. */
+void conn_init_known(struct conn *c, const struct addr *addr,
+		     const struct link_addrs *addrs,
+		     const struct export_info *export,
+		     const struct sockets *sockets, int family,
+		     uint32_t handshake_ms);
 void conn_fini(struct conn *c);
 
 /* Before the first connection: with TLS as configured. NULL: without. */

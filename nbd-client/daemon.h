@@ -15,6 +15,8 @@
 #include "include/front.h"
 #include "nbd-client/tls.h"
 
+struct handover;
+
 /* How serious the user is about the promise. */
 enum swap_mode {
 	SWAP_NO,          /* a plain disk: protect what we can, complain softly */
@@ -26,6 +28,7 @@ struct attach_options {
 	int argc; /* the command line that says all this */
 	char *const *argv;
 	bool recover; /* the device is there, only its processes have died */
+	const struct handover *handover; /* not even they; NULL: an attach */
 	struct addr addr;
 	struct tls_options tls;
 	enum front_kind front;
@@ -59,6 +62,7 @@ struct attach_options {
  * its name in ret_device; the daemon goes on in a process of its own. With
  * options->foreground it is the caller's process that serves: on_ready is
  * called when the device is usable and the function returns after the detach.
+ * With options->handover it is this process anyway, and the device is usable.
  * 0, or -errno with *err set; on failure nothing is left behind.
  */
 int daemon_attach(const struct attach_options *options,

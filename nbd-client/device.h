@@ -34,6 +34,7 @@
 #include "nbd-client/ublk_ctl.h"
 
 struct device_front;
+struct handover;
 
 /* In memory that the supervisor and all workers share. */
 struct device_shared {
@@ -136,9 +137,15 @@ struct device {
 /* ublk where the kernel has what it takes, else nbd. Loads the driver. */
 enum front_kind device_prefer_ublk(void);
 
-/* The supervisor's part. All of it, or nothing with *err set. */
+/*
+ * The supervisor's part. All of it, or nothing with *err set; where it was handed
+ * over, what is there stays there, with the worker.
+ */
 int device_hold(struct device *d, const struct attach_options *options,
 		struct err *err);
+
+/* What another program needs to hold it in this process's place. */
+void device_hand_over(const struct device *d, struct handover *ret);
 
 /* The other attaches may choose a device now; also a worker's first deed. */
 void device_unlock(struct device *d);

@@ -322,6 +322,12 @@ static const struct family families[] = {
 	     "Links replaced because the server answered there."),
 	FROM(COUNTER, unfenced, "links_unfenced", NULL,
 	     "Old links that were not seen to end."),
+	FROM(COUNTER, takeovers, "takeovers", NULL,
+	     "Times that another process took the device over."),
+	FROM(COUNTER, watchdog_kills, "watchdog_kills", NULL,
+	     "Of these, because the one before was stuck."),
+	FROM(COUNTER, upgrades, "upgrades", NULL,
+	     "Of these, because it ran another program."),
 
 	FROM(GAUGE, slots, "slots", NULL, "Places for requests."),
 	FROM(GAUGE, slots_reserve, "slots_reserve", NULL,
