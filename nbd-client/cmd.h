@@ -22,6 +22,8 @@ int cmd_attach_again(const struct blockdev *device, bool foreground,
  * Or -errno.
  */
 int cmd_recover_left(const struct blockdev *device, struct err *err);
+/* Whether this program could: the words, and the files that they name. */
+int cmd_attach_check(const struct blockdev *device, struct err *err);
 extern const struct command cmd_bench;
 extern const struct command cmd_check;
 extern const struct command cmd_detach;
@@ -31,6 +33,7 @@ extern const struct command cmd_recover;
 extern const struct command cmd_status;
 extern const struct command cmd_exports;
 extern const struct command cmd_info;
+extern const struct command cmd_upgrade;
 
 /*
  * status --watch: shows the page every interval until told to stop, or, where

@@ -14,6 +14,7 @@
 #include "nbd-client/config.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/device.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/supervisor.h"
@@ -152,6 +153,11 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.handshake_ms), .min = 1, .max = CMD_HANDSHAKE_S_MAX,
 	  .scale = 1000,
 	  .help = "for each step of the handshake (default 10)" },
+	{ .name = "request-timeout", .kind = OPTION_U32, .value = "SECONDS",
+	  FIELD(options.request_timeout_ms), .min = 0, .max = 3600,
+	  .scale = 1000,
+	  .help = "when an answer takes so long, see whether another\n"
+		  "connection has one (default 10; 0: never)" },
 	{ .name = "dead-timeout", .kind = OPTION_U32, .value = "SECONDS",
 	  FIELD(options.dead_timeout_s), .min = 0, .max = 365 * 86400,
 	  .help = "fail I/O when the link is lost for so long\n"
@@ -198,7 +204,8 @@ static const struct option_spec attach_options[] = {
 	CMD_OPTIONS_END
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
-		       CMD_HANDSHAKE_S_DEFAULT == 10,
+		       CMD_HANDSHAKE_S_DEFAULT == 10 &&
+		       REQUEST_TIMEOUT_S_DEFAULT == 10,
 	       "as the help says");
 
 /* HOST may be followed by a port, a URI says it itself. */
@@ -426,6 +433,7 @@ static const struct attach_line defaults = {
 		.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
 		.slot_bytes = SLOT_BYTES_DEFAULT,
 		.fence_ms = CONN_FENCE_MS,
+		.request_timeout_ms = REQUEST_TIMEOUT_S_DEFAULT * 1000,
 		.watchdog_s = SUPERVISOR_WATCHDOG_S,
 	},
 };
@@ -502,16 +510,34 @@ static int parse(int argc, char **argv, struct attach_line *ret_line,
 	return rc;
 }
 
+static int parse_again(const struct blockdev *device, struct attach_line *line,
+		       struct err *err)
+{
+	static struct kept_words kept; /* large; the line points into it */
+	int rc = words_load(device->name, &kept, err);
+
+	return rc ? rc : parse(kept.count, kept.word, line, err);
+}
+
+int cmd_attach_check(const struct blockdev *device, struct err *err)
+{
+	struct attach_line line;
+	struct tls tls = { 0 };
+	int rc = parse_again(device, &line, err);
+
+	if (!rc)
+		rc = tls_open(&tls, &line.options.tls, &line.options.addr, err);
+	tls_close(&tls);
+	return rc;
+}
+
 int cmd_attach_again(const struct blockdev *device, bool foreground,
 		     struct err *err)
 {
-	static struct kept_words kept; /* large */
 	char name[DEVICE_NAME_BYTES];
 	struct attach_line line;
-	int rc = words_load(device->name, &kept, err);
+	int rc = parse_again(device, &line, err);
 
-	if (!rc)
-		rc = parse(kept.count, kept.word, &line, err);
 	if (rc)
 		return rc;
 	line.options.front = device->front;
@@ -544,15 +570,35 @@ static int look_first(const struct attach_line *line,
 	return rc;
 }
 
+/* This process is the supervisor of an attached device already. */
+static void resume(const struct handover *h, struct attach_options *o)
+{
+	o->handover = h;
+	o->recover = true;
+	o->idempotent = false;
+	o->foreground = !h->background;
+	o->front = h->device.front;
+	o->index = (int32_t)h->device.index;
+	o->reserve_bytes = 0; /* said what the device has now */
+	o->slots = h->slots;
+	o->slot_bytes = h->slot_bytes;
+}
+
 static int attach(int argc, char **argv, void (*ready)(const char *device),
 		  struct err *err)
 {
+	static struct handover handover; /* large */
 	char device[DEVICE_NAME_BYTES];
 	struct attach_line line;
-	int rc = parse(argc, argv, &line, err);
+	int resumed = handover_take(&handover, err);
+	int rc = resumed < 0 ? resumed : parse(argc, argv, &line, err);
 
 	if (rc > 0)
 		return 0;
+	if (!rc && resumed) {
+		resume(&handover, &line.options);
+		return daemon_attach(&line.options, ready, device, err);
+	}
 	if (!rc && line.options.dry_run)
 		return dry_run(&line, err);
 	if (!rc)

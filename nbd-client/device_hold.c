@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -19,6 +20,8 @@
 #include "common/proto.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/donor.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
 #include "nbd-client/measure.h"
@@ -44,7 +47,7 @@ static int check_size(const struct device *d, struct err *err)
 
 static int choose_blocks(struct device *d, struct err *err)
 {
-	const struct export_info *x = &d->conn.export;
+	const struct export_info *x = d->config.export;
 	uint32_t asked = d->options->block_bytes;
 	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
 
@@ -81,32 +84,82 @@ static int choose_blocks(struct device *d, struct err *err)
 	return 0;
 }
 
+static int add_queue(struct device *d, struct err *err)
+{
+	d->queues = calloc(1, sizeof(*d->queues));
+	if (!d->queues)
+		return err_set(err, X_FAILURE, ENOMEM, "no memory for a queue");
+	d->queue_count = 1;
+	d->queues[0].device = d;
+	d->queues[0].mail_fd = -1;
+	return 0;
+}
+
+static int init_link(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	struct conn *conn = &d->queues[0].conn;
+	int ret;
+
+	addr_format(&o->addr, d->uri, sizeof(d->uri));
+	conn->fence_ms = o->fence_ms;
+	conn->request_timeout_ms = o->request_timeout_ms;
+	ret = conn_init_tls(conn, &d->tls, &o->tls, err);
+	patience_init(&d->queues[0].patience, conn, o->request_timeout_ms);
+	return ret;
+}
+
 static int probe_up(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
 	struct socket_memory memory;
+	struct conn *conn;
 	int ret;
 
-	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
-	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
-	d->conn.fence_ms = o->fence_ms;
-	if (!ret)
-		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
-	if (!ret)
-		ret = conn_probe(&d->conn, err); /* opened once protected */
+	ret = add_queue(d, err);
 	if (ret < 0)
 		return ret;
-	if (o->swapon && (d->conn.export.flags & NBD_FLAG_READ_ONLY))
+	conn = &d->queues[0].conn;
+	ret = conn_init(conn, &o->addr, &memory, o->handshake_ms, err);
+	if (!ret)
+		ret = init_link(d, err);
+	if (!ret)
+		ret = conn_probe(conn, err); /* opened once protected */
+	if (ret < 0)
+		return ret;
+	if (o->swapon && (conn->export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
-	d->config = sizing_config(o, &d->conn.export);
+	d->config = sizing_config(o, &conn->export);
+	return choose_blocks(d, err);
+}
+
+static int probe_again(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	const struct handover *h = o->handover;
+	int ret;
+
+	ret = add_queue(d, err);
+	if (ret < 0)
+		return ret;
+	conn_init_known(&d->queues[0].conn, &o->addr, &h->addrs, &h->export,
+			&h->sockets, h->family, o->handshake_ms);
+	ret = init_link(d, err);
+	if (ret < 0)
+		return ret;
+	d->config = sizing_config(o, &d->queues[0].conn.export);
 	return choose_blocks(d, err);
 }
 
 static void probe_down(struct device *d)
 {
-	conn_fini(&d->conn);
+	EACH_QUEUE(q, d)
+		conn_fini(&q->conn);
+	free(d->queues);
+	d->queues = NULL;
+	d->queue_count = 0;
 	tls_close(&d->tls);
 }
 
@@ -194,16 +247,41 @@ void device_set_name(struct device *d, enum front_kind front)
 	memcpy(d->path, b.path, sizeof(d->path));
 }
 
+/* They are there; what they are worth is known. */
+static int sockets_again(struct device *d, struct err *err)
+{
+	const struct stats_guarantee *rows[] = {
+		&d->options->handover->donor,
+		&d->options->handover->socket_memory,
+	};
+
+	(void)err;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i]->name[0])
+			stats_guarantee_set(d->rows, rows[i]->name,
+					    rows[i]->state, "%s",
+					    rows[i]->detail);
+	return 0;
+}
+
 /* The sockets that serve later, in the cgroup that we are in now. */
 static int sockets_up(struct device *d, struct err *err)
 {
+	const struct conn *first = &d->queues[0].conn;
 	struct stats_guarantee *rows = d->rows;
-	int family = d->conn.family;
-	int reserved, ret;
+	int reserved = 0, ret = 0;
 
-	if (family != AF_INET && family != AF_INET6)
+	if (first->family != AF_INET && first->family != AF_INET6)
 		return 0;
-	ret = sockets_prepare(&d->conn.sockets, family, &reserved, err);
+	EACH_QUEUE(q, d) {
+		int own = 0;
+
+		if (!ret)
+			ret = sockets_prepare(&q->conn.sockets, first->family,
+					      &own, err);
+		if (own < 0)
+			reserved = own;
+	}
 	if (ret < 0 || d->options->swap == SWAP_NO)
 		return ret;
 	if (measure_left_out(MEASURE_SOCKET_MEMORY))
@@ -211,8 +289,8 @@ static int sockets_up(struct device *d, struct err *err)
 	else if (reserved == 0)
 		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_OK,
 				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
-				    d->conn.sockets.memory.reserve_bytes / KIB,
-				    SOCKETS_COUNT);
+				    first->sockets.memory.reserve_bytes / KIB,
+				    d->queue_count * SOCKETS_COUNT);
 	else
 		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_DEGRADED,
 				    "no SO_RESERVE_MEM: %s",
@@ -229,12 +307,10 @@ static int sockets_up(struct device *d, struct err *err)
 static void fill_page(struct device *d)
 {
 	struct stats_page *p = d->page;
-	const struct export_info *x = &d->conn.export;
+	const struct export_info *x = d->config.export;
 
 	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
 	memcpy(p->uri, d->uri, sizeof(p->uri));
-	p->attached_at = (uint64_t)time(NULL);
-	p->link_since = p->attached_at;
 	p->export_bytes = d->size_bytes;
 	p->export_flags = x->flags;
 	p->block_bytes = d->block_bytes;
@@ -255,19 +331,42 @@ static void fill_page(struct device *d)
 	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
 }
 
+static void show_swap(struct device *d)
+{
+	bool active;
+
+	if (d->options->recover && swap_is_active(d->path, &active) == 0)
+		d->page->swap_active = active;
+}
+
 static int page_up(struct device *d, struct err *err)
 {
 	int ret = check_size(d, err);
-	bool active;
 
 	if (!ret)
 		ret = stats_create(d->name, &d->page, err);
 	if (ret < 0)
 		return ret;
-	if (d->options->recover && swap_is_active(d->path, &active) == 0)
-		d->page->swap_active = active;
+	show_swap(d);
 	d->rows = d->page->guarantees;
+	EACH_QUEUE(q, d)
+		q->data = &d->page->data;
 	fill_page(d);
+	return 0;
+}
+
+/* Its rows are a worker's to replace, once it has taken over. */
+static int page_again(struct device *d, struct err *err)
+{
+	int ret = stats_create_again(d->name, &d->page, err);
+
+	if (ret < 0)
+		return ret;
+	d->rows = d->own_rows;
+	d->page->handover = HANDOVER_LAYOUT;
+	fill_page(d);
+	show_swap(d);
+	d->page->state = STATS_LIVE;
 	return 0;
 }
 
@@ -387,8 +486,10 @@ static void reserve_down(struct device *d)
 
 static int hold_up(struct device *d, struct err *err)
 {
+	size_t reserve_bytes =
+		d->queue_count * engine_reserve_bytes(&d->config);
 	size_t bytes = pin_pages(sizeof(*d->shared)) +
-		       pin_pages(engine_reserve_bytes(&d->config));
+		       pin_pages(reserve_bytes);
 	int ret = pin_init_shared(&d->held, bytes);
 
 	if (ret < 0)
@@ -399,7 +500,7 @@ static int hold_up(struct device *d, struct err *err)
 	if (measure_left_out(MEASURE_MLOCK))
 		munlock(d->held.base, d->held.bytes);
 	d->shared = pin_carve(&d->held, sizeof(*d->shared));
-	d->reserve = pin_carve(&d->held, engine_reserve_bytes(&d->config));
+	d->reserve = pin_carve(&d->held, reserve_bytes);
 	pin_seal(&d->held);
 	/* Until it is taken over; a failure leaves it to another attempt. */
 	d->shared->died_ns = clock_now_ns();
@@ -421,8 +522,8 @@ static int shed_up(struct device *d, struct err *err)
 
 	if (!o->shed)
 		return 0;
-	ret = shed_open(&d->shed, d->name, &d->conn.addrs, o->shed_ports,
-			o->shed_port_count, d->rows, err);
+	ret = shed_open(&d->shed, d->name, &d->queues[0].conn.addrs,
+			o->shed_ports, o->shed_port_count, d->rows, err);
 	if (ret < 0 && o->swap == SWAP_BEST_EFFORT) {
 		err_clear(err); /* the row tells */
 		return 0;
@@ -450,21 +551,48 @@ static void pressure_down(struct device *d)
 	pressure_close(&d->pressure);
 }
 
+/* ---- from one program to the next ---- */
+
+void device_hand_over(const struct device *d, struct handover *ret)
+{
+	const struct stats_guarantee *donor, *memory;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->layout = HANDOVER_LAYOUT;
+	ret->background = !d->options->foreground;
+	blockdev_set(&ret->device, d->options->front, d->index);
+	ret->slots = d->config.slots;
+	ret->slot_bytes = d->config.slot_bytes;
+	ret->family = d->queues[0].conn.family;
+	ret->addrs = d->queues[0].conn.addrs;
+	ret->export = d->queues[0].conn.export;
+	ret->sockets = d->queues[0].conn.sockets;
+	ret->queue = d->queue;
+	donor = stats_guarantee_find(d->page->guarantees, DONOR_ROW);
+	memory = stats_guarantee_find(d->page->guarantees, SOCKETS_ROW);
+	if (donor)
+		ret->donor = *donor;
+	if (memory)
+		ret->socket_memory = *memory;
+}
+
 /* ---- the table ---- */
 
+/* Again: held by this process already, when it still ran another program. */
 const struct device_row device_held[] = {
-	OWN("ask the server", probe_up, NULL, probe_down),
+	OWN("ask the server", probe_up, probe_again, probe_down),
 	OWN("take turns", lock_up, NULL, device_unlock),
 	OF_FRONT(DEVICE_CHOOSE),
-	OWN("status page", page_up, NULL, page_down),
+	OWN("status page", page_up, page_again, page_down),
 	OWN("command line", words_up, NULL, words_down),
-	OWN("control socket", ctl_up, NULL, ctl_down),
-	OWN("protection", protect_up, NULL, protect_down),
-	OWN("service sockets", sockets_up, NULL, NULL),
-	OWN("shared memory", hold_up, NULL, hold_down),
+	OWN("control socket", ctl_up, ctl_up, ctl_down),
+	OWN("protection", protect_up, protect_up, protect_down),
+	OWN("service sockets", sockets_up, sockets_again, NULL),
+	OWN("shared memory", hold_up, hold_up, hold_down),
 	OF_FRONT(DEVICE_PREPARE),
-	OWN("kernel reserve", device_reserve_up, NULL, reserve_down),
-	OWN("shedding", shed_up, NULL, shed_down),
-	OWN("memory pressure", pressure_up, NULL, pressure_down),
+	OWN("kernel reserve", device_reserve_up, device_reserve_up,
+	    reserve_down),
+	OWN("shedding", shed_up, shed_up, shed_down),
+	OWN("memory pressure", pressure_up, pressure_up, pressure_down),
 };
 const size_t device_held_count = sizeof(device_held) / sizeof(device_held[0]);

@@ -11,12 +11,11 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
-
-extern char **environ;
 
 static void show(const struct supervisor *s)
 {
@@ -24,10 +23,12 @@ static void show(const struct supervisor *s)
 	s->device->page->standby_pid = s->standby.pid;
 }
 
-static void expect_heartbeat(struct supervisor *s)
+static void expect_work(struct supervisor *s)
 {
 	s->heartbeat_ns = 0;
 	s->silent_ticks = 0;
+	s->stuck_ticks = 0;
+	s->answered = false;
 }
 
 /* ---- handing over ---- */
@@ -50,7 +51,7 @@ static void take_over(struct supervisor *s, uint64_t now_ns)
 		return;
 	}
 	process_go(&s->worker);
-	expect_heartbeat(s);
+	expect_work(s);
 }
 
 /* 1: another one takes over; else supervisor_run()'s result. */
@@ -72,9 +73,15 @@ static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 	}
 	if (status == WORKER_GIVES_UP)
 		return err_set(err, X_FAILURE, ENODEV, "%s is gone", d->path);
-	log_say(LOG_LEVEL_ERR, "%s: the worker process has died: %s %d",
-		d->path, status > PROCESS_SIGNAL ? "signal" : "status",
-		status > PROCESS_SIGNAL ? status - PROCESS_SIGNAL : status);
+	if (s->replacing)
+		log_say(LOG_LEVEL_NOTICE, "%s: upgrading the worker process",
+			d->path);
+	else
+		log_say(LOG_LEVEL_ERR, "%s: the worker process has died: %s %d",
+			d->path, status > PROCESS_SIGNAL ? "signal" : "status",
+			status > PROCESS_SIGNAL ? status - PROCESS_SIGNAL :
+						  status);
+	s->replacing = false;
 	d->page->takeovers++;
 	/* The interruption goes on until somebody serves again. */
 	if (d->shared->ready_pid) {
@@ -89,7 +96,13 @@ static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 
 static void check_ready(struct supervisor *s)
 {
-	if (s->ready || s->device->shared->ready_pid != s->worker.pid)
+	if (s->device->shared->ready_pid != s->worker.pid)
+		return;
+	if (s->upgraded && !s->replacing) {
+		s->upgraded = false;
+		s->device->page->upgrades++;
+	}
+	if (s->ready)
 		return;
 	s->ready = true;
 	device_unlock(s->device);
@@ -99,32 +112,79 @@ static void check_ready(struct supervisor *s)
 
 /* ---- now and then ---- */
 
+/* Whether requests wait for the server, as far as the worker knows. */
+static bool requests_wait(const struct stats_data *data)
+{
+	return data->states[REQUEST_PARKED] || data->states[REQUEST_SENDING] ||
+	       data->states[REQUEST_WAITING] || data->states[REQUEST_RECEIVING];
+}
+
 /*
  * In ticks and not in time: one that could not run itself, because the whole
  * machine stood still, has nothing to say about others.
  */
-static void watch(struct supervisor *s)
+static void count_ticks(struct supervisor *s)
 {
-	struct stats_page *page = s->device->page;
-	uint32_t limit_ticks =
-		s->device->options->watchdog_s * 1000 / SUPERVISOR_TICK_MS;
+	const struct stats_data *data = &s->device->page->data;
+	uint64_t completed = 0;
 
+	for (int i = 0; i < STATS_OPS; i++)
+		completed += data->requests[i];
 	s->silent_ticks++;
-	if (s->heartbeat_ns != page->data.heartbeat_ns)
+	if (s->heartbeat_ns != data->heartbeat_ns)
 		s->silent_ticks = 0;
-	s->heartbeat_ns = page->data.heartbeat_ns;
-	if (!limit_ticks || s->silent_ticks < limit_ticks ||
-	    s->worker.pid <= 0 || page->state != STATS_LIVE)
-		return;
-	log_say(LOG_LEVEL_ERR,
-		"%s: the worker process has shown no sign of life for %u s: killed",
-		s->device->path, s->device->options->watchdog_s);
-	page->watchdog_kills++;
-	s->silent_ticks = 0;
+	s->heartbeat_ns = data->heartbeat_ns;
+	s->stuck_ticks++;
+	if (s->completed != completed || !requests_wait(data)) {
+		s->stuck_ticks = 0;
+		s->answered = false;
+	}
+	s->completed = completed;
+}
+
+static void end_stuck(struct supervisor *s, const char *what)
+{
+	log_say(LOG_LEVEL_ERR, "%s: the worker process has %s for %u s: killed",
+		s->device->path, what, s->device->options->watchdog_s);
+	s->device->page->watchdog_kills++;
+	expect_work(s);
 	process_kill(&s->worker);
 }
 
-/* To fork is to ask for memory, so while there is plenty. */
+/*
+ * A worker that gets nothing done is to blame only if the server does answer,
+ * and then has as long again: to make a lost link anew, for one thing.
+ */
+static void watch(struct supervisor *s)
+{
+	uint32_t limit_ticks =
+		s->device->options->watchdog_s * 1000 / SUPERVISOR_TICK_MS;
+
+	count_ticks(s);
+	if (!limit_ticks || s->worker.pid <= 0 ||
+	    s->device->page->state != STATS_LIVE)
+		return;
+	if (s->silent_ticks >= limit_ticks)
+		end_stuck(s, "shown no sign of life");
+	else if (s->stuck_ticks < limit_ticks)
+		;
+	else if (s->answered)
+		end_stuck(s, "completed no request, though the server answers,");
+	else if (s->probe.pid <= 0)
+		(void)process_start(&s->probe, worker_probe, s->device);
+}
+
+static void check_probe(struct supervisor *s)
+{
+	int status;
+
+	if (!process_ended(&s->probe, &status))
+		return;
+	s->answered = status == WORKER_ANSWERED;
+	s->stuck_ticks = 0;
+}
+
+/* To fork is to ask for memory, so while there is plenty, unless it must be. */
 static void tick(struct supervisor *s, uint64_t now_ns)
 {
 	const struct stats_page *page = s->device->page;
@@ -133,10 +193,36 @@ static void tick(struct supervisor *s, uint64_t now_ns)
 	host_follow_root();
 	notify_step(page, now_ns);
 	watch(s);
-	if (s->standby.pid > 0 || s->worker.pid <= 0 || page->memory_tight ||
+	if (s->standby.pid > 0 || s->worker.pid <= 0 ||
+	    (page->memory_tight && !s->replacing) ||
 	    page->state != STATS_LIVE || !s->device->shared->ready_pid)
 		return;
 	(void)process_start(&s->standby, worker_take_over, s->device);
+}
+
+/* A worker of the program that was here before goes once another is prepared. */
+static void replace(struct supervisor *s)
+{
+	if (s->replacing && s->standby.pid > 0 &&
+	    s->device->page->standby_ready == s->standby.pid)
+		process_kill(&s->worker);
+}
+
+/* It serves, and is to go on until it is replaced. */
+static int adopt_worker(struct supervisor *s, struct err *err)
+{
+	int ret = process_adopt(&s->worker,
+				s->device->options->handover->worker_pid);
+
+	if (ret < 0)
+		return err_set(err, X_FAILURE, -ret,
+			       "cannot watch the worker process: %s",
+			       strerror(-ret));
+	s->ready = true;
+	s->replacing = true;
+	s->upgraded = true;
+	s->device->shared->ready_pid = s->worker.pid;
+	return 0;
 }
 
 int supervisor_start(struct supervisor *s, struct err *err)
@@ -145,7 +231,10 @@ int supervisor_start(struct supervisor *s, struct err *err)
 
 	s->worker = (struct process){ .fd = -1, .go_fd = -1 };
 	s->standby = s->worker;
+	s->probe = s->worker;
 	s->device->page->supervised = 1;
+	if (s->device->options->handover)
+		return adopt_worker(s, err);
 	ret = process_start(&s->worker,
 			    s->device->options->recover ? worker_take_over :
 							  worker_attach,
@@ -163,6 +252,7 @@ int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
 	int status, ret;
 
 	check_ready(s);
+	check_probe(s);
 	if (s->device->page->state == STATS_DETACHING)
 		notify_stopping();
 	if (process_ended(&s->standby, &status))
@@ -177,6 +267,7 @@ int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
 		take_over(s, now_ns);
 	if (s->ready && now_ns - s->tick_ns >= SUPERVISOR_TICK_MS * NS_PER_MS)
 		tick(s, now_ns);
+	replace(s);
 	show(s);
 	return 1;
 }
@@ -191,6 +282,8 @@ static void spawn_detach(struct device *d)
 {
 	char *argv[] = { (char *)"nbd-client", (char *)"detach", d->path,
 			 NULL };
+	/* A service manager would not listen to it, and complain. */
+	char *no_environment[] = { NULL };
 	posix_spawnattr_t attr;
 	sigset_t none;
 	pid_t pid;
@@ -200,19 +293,45 @@ static void spawn_detach(struct device *d)
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	ret = posix_spawn(&pid, "/proc/self/exe", NULL, &attr, argv, environ);
+	ret = posix_spawn(&pid, "/proc/self/exe", NULL, &attr, argv,
+			  no_environment);
 	posix_spawnattr_destroy(&attr);
 	if (ret)
 		log_say(LOG_LEVEL_ERR, "%s: cannot start detach: %s", d->path,
 			strerror(ret));
 }
 
-static void on_signal(struct device *d, int signal_fd)
+/* What this process holds it holds on, but its memory is gone: see handover.h. */
+static void upgrade(struct supervisor *s, pid_t asker)
 {
+	static struct handover h; /* large */
+	struct device *d = s->device;
+	int ret = -EAGAIN;
+
+	if (s->ready && s->worker.pid > 0 && d->page->state == STATS_LIVE &&
+	    d->shared->ready_pid == s->worker.pid) {
+		process_stop(&s->standby);
+		process_stop(&s->probe);
+		device_hand_over(d, &h);
+		h.worker_pid = s->worker.pid;
+		ret = handover_exec(&h, asker, d->options->argc,
+				    d->options->argv);
+	}
+	log_say(LOG_LEVEL_ERR,
+		"%s: cannot become the program of process %d: %s", d->path,
+		asker, strerror(-ret));
+	d->page->upgrades_refused++;
+}
+
+static void on_signal(struct supervisor *s, int signal_fd)
+{
+	struct device *d = s->device;
 	struct signalfd_siginfo info;
 
 	while (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGHUP)
+		if (handover_is_asked(&info))
+			upgrade(s, (pid_t)info.ssi_pid);
+		if (info.ssi_signo != SIGTERM && info.ssi_signo != SIGINT)
 			continue;
 		log_say(LOG_LEVEL_NOTICE, "%s: signal %u: detaching", d->path,
 			info.ssi_signo);
@@ -242,10 +361,11 @@ int supervisor_run(struct supervisor *s, int signal_fd, struct err *err)
 
 		poll(fds, 3, pause_ms(s));
 		if (fds[2].revents)
-			on_signal(s->device, signal_fd);
+			on_signal(s, signal_fd);
 		ret = supervisor_step(s, clock_now_ns(), err);
 	} while (ret > 0);
 	process_stop(&s->standby);
+	process_stop(&s->probe);
 	show(s);
 	return ret;
 }

@@ -2,7 +2,8 @@
 /*
  * The process that survives the one that serves. It has done the steps of attach
  * whose results cannot be had again while memory is short, and then does nothing
- * but wait: for a worker to die or to fall silent, and for signals.
+ * but wait: for a worker to die, to fall silent or to get nothing done, and for
+ * signals.
  *
  *	            fork            fork
  *	supervisor ------> worker   ----> standby
@@ -36,9 +37,15 @@ struct supervisor {
 	struct device *device;
 	struct process worker;
 	struct process standby;
+	struct process probe;  /* asks the server, see worker_probe() */
 	bool ready;            /* the first worker has attached */
+	bool replacing; /* the worker runs the program that was here before */
+	bool upgraded;  /* its successor is not ready yet */
 	uint64_t heartbeat_ns; /* of the worker, at the last tick */
 	uint32_t silent_ticks; /* for so many ticks it has not changed */
+	uint64_t completed;    /* requests, at the last tick */
+	uint32_t stuck_ticks;  /* requests wait, and none was completed */
+	bool answered;         /* the server, since they wait */
 	uint64_t tick_ns;      /* of the last tick */
 	uint64_t retry_ns;     /* not before then is a process forked */
 	void (*on_ready)(const char *device, void *arg);
@@ -48,7 +55,8 @@ struct supervisor {
 /*
  * Serves the device, which is held: starts the first worker, and returns when
  * one has detached it, or the first one could not attach. 0, or -errno with *err
- * set. signal_fd: of SIGTERM and the like, which detach the device.
+ * set. signal_fd: of SIGTERM and the like, which detach the device; another one
+ * makes this another program, see handover.h.
  */
 int supervisor_run(struct supervisor *s, int signal_fd, struct err *err);
 

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
@@ -40,6 +41,14 @@ int process_start(struct process *p, int (*main)(void *arg, int go_fd),
 		return -fork_error;
 	fakes[count] = (struct fake){ .main = main, .status = ALIVE };
 	p->pid = ++count;
+	return 0;
+}
+
+int process_adopt(struct process *p, pid_t pid)
+{
+	assert_int_equal(pid, 1);
+	fakes[count++] = (struct fake){ .status = ALIVE };
+	*p = (struct process){ .pid = pid, .fd = -1, .go_fd = -1 };
 	return 0;
 }
 
@@ -81,6 +90,12 @@ int worker_take_over(void *device, int go_fd)
 	return go_fd;
 }
 
+int worker_probe(void *device, int go_fd)
+{
+	(void)device;
+	return go_fd;
+}
+
 /* ---- the manager that is told ---- */
 
 static uint32_t stopping; /* times, before any process ended */
@@ -111,6 +126,13 @@ void device_unlock(struct device *d)
 {
 	assert_ptr_equal(d, &device);
 	unlocked++;
+}
+
+/* The signal for it has a test of its own. */
+void device_hand_over(const struct device *d, struct handover *ret)
+{
+	assert_null(d);
+	assert_null(ret);
 }
 
 static void on_ready(const char *path, void *arg)
@@ -363,6 +385,146 @@ static void watchdog_is_off(void **state)
 	assert_int_equal(fakes[0].status, ALIVE);
 }
 
+/* Ticks in which the worker lives and requests wait. */
+static void step_ticks(int ticks)
+{
+	while (ticks--)
+		assert_int_equal(step_tick(true), 1);
+}
+
+static void begin_stuck(void)
+{
+	begin_with_standby();
+	page.data.states[REQUEST_WAITING] = 3;
+	page.data.requests[STATS_READ] = 7;
+	step_ticks(1); /* the last one that was completed */
+}
+
+/* The third process, after the limit; and it ends. */
+static void answer_probe(int status)
+{
+	step_ticks(19);
+	assert_int_equal(count, 2);
+	step_ticks(1);
+	assert_int_equal(count, 3);
+	assert_ptr_equal(fakes[2].main, worker_probe);
+	step_ticks(100);
+	assert_int_equal(count, 3);
+	assert_int_equal(fakes[0].status, ALIVE);
+	fakes[2].status = status;
+	assert_int_equal(step(), 1);
+}
+
+static void stuck_one_is_ended(void **state)
+{
+	(void)state;
+	begin_stuck();
+	answer_probe(WORKER_ANSWERED);
+	step_ticks(19);
+	assert_int_equal(fakes[0].status, ALIVE);
+	step_ticks(1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+	assert_int_equal(page.watchdog_kills, 1);
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.worker_pid, 2);
+	/* The next one gets all the time anew, and another question. */
+	become_ready();
+	page.memory_tight = 1;
+	step_ticks(19);
+	assert_int_equal(count, 3);
+	step_ticks(1);
+	assert_int_equal(count, 4);
+	assert_int_equal(fakes[1].status, ALIVE);
+}
+
+static void server_does_not_answer(void **state)
+{
+	(void)state;
+	begin_stuck();
+	answer_probe(WORKER_FAILED);
+	for (int i = 3; i < 10; i++) {
+		step_ticks(20);
+		assert_int_equal(count, i + 1);
+		assert_ptr_equal(fakes[i].main, worker_probe);
+		fakes[i].status = WORKER_FAILED;
+		assert_int_equal(step(), 1);
+	}
+	assert_int_equal(fakes[0].status, ALIVE);
+}
+
+static void slow_is_not_stuck(void **state)
+{
+	(void)state;
+	begin_stuck();
+	answer_probe(WORKER_ANSWERED);
+	for (int i = 0; i < 10; i++) {
+		step_ticks(19);
+		page.data.requests[STATS_WRITE]++;
+	}
+	assert_int_equal(count, 3);
+	/* And nothing that waits needs nothing completed. */
+	page.data.states[REQUEST_WAITING] = 0;
+	step_ticks(1000);
+	assert_int_equal(count, 3);
+	assert_int_equal(fakes[0].status, ALIVE);
+}
+
+/* The program is another one, and a worker of the one before serves. */
+static void begin_again(void)
+{
+	static const struct handover handover = { .worker_pid = 1 };
+
+	memset(fakes, 0, sizeof(fakes));
+	count = 0;
+	s = (struct supervisor){ .device = &device };
+	options.handover = &handover;
+	page.state = STATS_LIVE;
+	page.memory_tight = 1;
+	assert_int_equal(supervisor_start(&s, &err), 0);
+}
+
+static void worker_is_replaced(void **state)
+{
+	(void)state;
+	begin_again();
+	step_ticks(1);
+	assert_int_equal(page.worker_pid, 1);
+	assert_int_equal(page.standby_pid, 2); /* however tight memory is */
+	assert_ptr_equal(fakes[1].main, worker_take_over);
+	step_ticks(100);
+	assert_int_equal(fakes[0].status, ALIVE); /* nobody else could serve */
+	page.standby_ready = 2;
+	assert_int_equal(step(), 1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+	assert_int_equal(step(), 1);
+	assert_true(fakes[1].told);
+	assert_int_equal(page.worker_pid, 2);
+	assert_int_equal(shared.died_ns, now_ns);
+	assert_int_equal(page.upgrades, 0);
+	shared.ready_pid = 2;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.upgrades, 1);
+	/* From here on it is as ever. */
+	step_ticks(100);
+	assert_int_equal(page.standby_pid, 0);
+	assert_int_equal(page.upgrades, 1);
+	assert_int_equal(page.takeovers, 1);
+}
+
+static void worker_dies_before_that(void **state)
+{
+	(void)state;
+	begin_again();
+	fakes[0].status = PROCESS_SIGNAL + SIGSEGV;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.worker_pid, 2);
+	assert_true(fakes[1].told);
+	shared.ready_pid = 2;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.upgrades, 1);
+	assert_int_equal(count, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -378,6 +540,11 @@ int main(void)
 		cmocka_unit_test_setup(silence_is_ended, setup),
 		cmocka_unit_test_setup(machine_stood_still, setup),
 		cmocka_unit_test_setup(watchdog_is_off, setup),
+		cmocka_unit_test_setup(stuck_one_is_ended, setup),
+		cmocka_unit_test_setup(server_does_not_answer, setup),
+		cmocka_unit_test_setup(slow_is_not_stuck, setup),
+		cmocka_unit_test_setup(worker_is_replaced, setup),
+		cmocka_unit_test_setup(worker_dies_before_that, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
