@@ -643,6 +643,9 @@ const struct command cmd_attach = {
 		   "it takes, else nbd. Without any: nbd.\n"
 		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
+	.examples = "  nbd-client attach --swapon=10 nbd://server/swap1\n"
+		    "  nbd-client attach nbd://server/disk nbd3\n"
+		    "  nbd-client attach --dry-run --swap nbd://server/swap1",
 	.options = attach_options,
 	.run = run,
 };

@@ -577,6 +577,8 @@ const struct command cmd_status = {
 	.name = "status",
 	.words = "DEV",
 	.summary = "Shows guarantees, counters, health.",
+	.examples = "  nbd-client status nbd0\n"
+		    "  nbd-client status --watch nbd0",
 	.options = status_options,
 	.run = run,
 };
