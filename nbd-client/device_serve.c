@@ -233,7 +233,7 @@ static void link_lost(struct queue *q)
 	show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
-			"%s: link to %s lost: %s; reconnecting", d->path,
+			"%s: link to %s lost: %s; requests wait, reconnecting", d->path,
 			q->conn.addrs.where, reason);
 }
 
