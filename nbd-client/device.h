@@ -34,12 +34,16 @@
 
 struct device_front;
 
+/* What /sys counts of a device's requests. */
+#define DEVICE_KERNEL_COUNTS 17u
+
 /* In memory that the supervisor and all workers share. */
 struct device_shared {
 	struct err err;    /* why the first worker could not attach */
 	bool appeared;     /* the kernel has the device */
 	uint64_t died_ns;  /* when the last worker was seen to have died */
 	int32_t ready_pid; /* the worker that has attached, or taken over */
+	int link_fd; /* a ready socket that the nbd driver uses itself; or -1 */
 };
 
 struct device {
@@ -77,9 +81,16 @@ struct device {
 	struct base base; /* slots of the engine's pool that come and go */
 	struct pressure pressure;
 	struct engine_config config;
-	struct engine *engine;
+	struct engine *engine; /* NULL: the kernel's own path; no front then */
 	struct front *front;
 	struct records *records; /* NULL without TLS */
+	struct {
+		bool ended; /* the server's end of the link was seen */
+		bool used;  /* the driver was seen to use it, */
+		uint64_t offered_bytes; /* to send more than this on it */
+		bool counting; /* these were read before: */
+		uint64_t counts[DEVICE_KERNEL_COUNTS + 1]; /* the last is 0 */
+	} kernel;
 	int kernel_end; /* of the socketpair, until the kernel has its own */
 	int our_end;
 	struct {

@@ -91,6 +91,7 @@ static int probe_up(struct device *d, struct err *err)
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
 	d->conn.fence_ms = o->fence_ms;
+	d->conn.for_kernel = o->kernel_path;
 	if (!ret)
 		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
 	if (!ret)
@@ -350,6 +351,7 @@ static int hold_up(struct device *d, struct err *err)
 	pin_seal(&d->held);
 	/* Until it is taken over; a failure leaves it to another attempt. */
 	d->shared->died_ns = clock_now_ns();
+	d->shared->link_fd = -1;
 	return 0;
 }
 

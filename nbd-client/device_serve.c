@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
@@ -20,6 +21,12 @@
 
 #define OPEN_TIMEOUT_S 10
 #define CLOSE_TIMEOUT_MS 5000u
+
+void device_post(struct device *d, uint32_t mail)
+{
+	if (d->engine)
+		engine_post(d->engine, mail);
+}
 
 /* ---- the data thread ---- */
 
@@ -114,8 +121,7 @@ void device_thread_down(struct device *d)
 
 /* ---- the link ---- */
 
-/* What status says of the encryption. */
-static void show_tls(struct device *d)
+void device_show_tls(struct device *d)
 {
 	struct stats_page *p = d->page;
 	const struct link_tls_peer *peer = &d->conn.peer;
@@ -145,7 +151,7 @@ static void show_tls_memory(struct device *d)
 void device_link_up(struct device *d)
 {
 	d->engine->mail.records = conn_start_records(&d->conn, d->records);
-	show_tls(d);
+	device_show_tls(d);
 	d->engine->mail.link_fd = d->conn.fd;
 	d->engine->mail.structured = d->conn.handshake.info.structured;
 	conn_take(&d->conn);
@@ -157,7 +163,7 @@ static void show_interruption(struct device *d)
 {
 	struct stats_page *p = d->page;
 
-	if (!d->again)
+	if (!d->again || !d->engine) /* the kernel was not interrupted */
 		return;
 	d->again = false;
 	p->interruption_ms = (clock_now_ns() - d->shared->died_ns) / NS_PER_MS;
@@ -178,18 +184,15 @@ static bool show_error(struct device *d, const char *text)
 	return is_new;
 }
 
-static void link_lost(struct device *d)
+void device_link_lost(struct device *d, const char *reason, int error)
 {
-	const char *reason = atomic_load(&d->engine->news.link_reason);
-	int error = atomic_load(&d->engine->news.link_error);
-
 	if (!reason && d->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
 	if (!reason)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
-	/* The server ends the engine's operations; then comes NEWS_LINK_IDLE. */
+	/* The server ends an engine's operations; then comes NEWS_LINK_IDLE. */
 	conn_shutdown(&d->conn, error);
 	show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
@@ -234,7 +237,10 @@ void device_step_link(struct device *d)
 	conn_step(&d->conn);
 	if (d->conn.state != CONN_READY)
 		return;
-	device_link_up(d);
+	if (d->engine)
+		device_link_up(d);
+	else if (device_kernel_link_up(d) < 0)
+		return;
 	show_interruption(d);
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
@@ -253,7 +259,7 @@ static void check_dead(struct device *d, uint64_t now_ns)
 	log_say(LOG_LEVEL_ERR,
 		"%s: no link for %u s: requests fail until it is back",
 		d->path, d->options->dead_timeout_s);
-	engine_post(d->engine, MAIL_FAIL);
+	device_post(d, MAIL_FAIL);
 }
 
 /* ---- strangers' packets ---- */
@@ -261,7 +267,8 @@ static void check_dead(struct device *d, uint64_t now_ns)
 /* The pool has opened its reserve, or the host's memory is tight. */
 static bool memory_is_low(const struct device *d)
 {
-	return d->pressure.tight || atomic_load(&d->engine->news.low);
+	return d->pressure.tight ||
+	       (d->engine && atomic_load(&d->engine->news.low));
 }
 
 static void shed_step(struct device *d, bool low, uint64_t now_ns)
@@ -298,7 +305,7 @@ static void base_follow(struct device *d, uint32_t step_max)
 	else if (d->pressure.tight)
 		wanted = 0;
 	if (base_step(&d->base, wanted, step_max))
-		engine_post(d->engine, MAIL_POOL);
+		device_post(d, MAIL_POOL);
 	d->page->base_resident_bytes =
 		d->base.resident * (uint64_t)d->base.slot_bytes;
 	d->page->base_shrinks = d->base.shrinks;
@@ -319,11 +326,12 @@ static void on_pressure_change(struct device *d, bool was_tight)
 		return;
 	show_pressure(d);
 	/* The engine first: what it no longer uses can be given back. */
-	engine_post(d->engine, p->tight ? MAIL_TIGHT : MAIL_PLENTY);
+	device_post(d, p->tight ? MAIL_TIGHT : MAIL_PLENTY);
 	if (p->tight)
 		log_say(LOG_LEVEL_NOTICE,
-			"%s: memory is tight: %s; requests are held to the guaranteed window",
-			d->path, p->cause);
+			"%s: memory is tight: %s%s", d->path, p->cause,
+			d->engine ? "; requests are held to the guaranteed window" :
+				    "");
 	else
 		log_say(LOG_LEVEL_NOTICE, "%s: memory is plentiful again",
 			d->path);
@@ -369,7 +377,8 @@ void device_on_news(struct device *d)
 	news = engine_take_news(d->engine);
 	log_drain(&d->engine->log);
 	if (news & NEWS_LINK_LOST && d->conn.state == CONN_UP)
-		link_lost(d);
+		device_link_lost(d, atomic_load(&d->engine->news.link_reason),
+				 atomic_load(&d->engine->news.link_error));
 	if (news & NEWS_LINK_IDLE && d->conn.state == CONN_LOST)
 		conn_close(&d->conn);
 	if (news & NEWS_POOL)
@@ -425,7 +434,10 @@ void device_tick(struct device *d)
 			"a bug, and the device may stall when memory is short",
 			d->path, (unsigned long long)d->strays_told);
 	}
-	log_drain(&d->engine->log);
+	if (d->engine)
+		log_drain(&d->engine->log);
+	else
+		device_kernel_tick(d);
 	d->page->ordinary_deferred = d->ctl.ordinary.deferred;
 	if (d->pressure.watching)
 		pressure_step(d, now_ns);

@@ -11,8 +11,20 @@
 int device_thread_up(struct device *d, struct err *err);
 void device_thread_down(struct device *d);
 
+/* For the engine, where there is one. */
+void device_post(struct device *d, uint32_t mail);
+
 /* Hands the negotiated connection to the engine. */
 void device_link_up(struct device *d);
+
+/* What status says of the encryption. */
+void device_show_tls(struct device *d);
+
+/*
+ * UP to LOST. error: what it was lost by, 0 if the server ended it; reason: in
+ * words, or NULL.
+ */
+void device_link_lost(struct device *d, const char *reason, int error);
 
 /* From now on status shows what becomes of the connection. */
 void device_watch_link(struct device *d);

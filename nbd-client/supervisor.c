@@ -107,11 +107,14 @@ static void watch(struct supervisor *s)
 	struct stats_page *page = s->device->page;
 	uint32_t limit_ticks =
 		s->device->options->watchdog_s * 1000 / SUPERVISOR_TICK_MS;
+	uint64_t heartbeat_ns = s->device->options->kernel_path ?
+					page->control_heartbeat_ns :
+					page->data.heartbeat_ns;
 
 	s->silent_ticks++;
-	if (s->heartbeat_ns != page->data.heartbeat_ns)
+	if (s->heartbeat_ns != heartbeat_ns)
 		s->silent_ticks = 0;
-	s->heartbeat_ns = page->data.heartbeat_ns;
+	s->heartbeat_ns = heartbeat_ns;
 	if (!limit_ticks || s->silent_ticks < limit_ticks ||
 	    s->worker.pid <= 0 || page->state != STATS_LIVE)
 		return;

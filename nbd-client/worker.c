@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/worker.h"
 
 #define TICK_MS 1000
@@ -54,7 +55,10 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 		fds[2] = (struct pollfd){ .fd = d->pressure.trigger_fd,
 					  .events = POLLPRI };
 		conn_pollfd(&d->conn, &fds[3]);
-		ordinary_update(&d->ctl.ordinary, engine_is_low(d->engine),
+		if (!d->engine)
+			device_kernel_pollfd(d, &fds[3]);
+		ordinary_update(&d->ctl.ordinary,
+				d->engine && engine_is_low(d->engine),
 				clock_now_ns());
 		n = 4 + ctl_pollfds(&d->ctl, fds + 4);
 		poll(fds, n,
@@ -81,6 +85,8 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 			tick_ns = clock_now_ns();
 			device_tick(d);
 		}
+		if (fds[3].revents && d->conn.state == CONN_UP)
+			device_kernel_on_link(d, fds[3].revents);
 		if (fds[3].revents || conn_due_ms(&d->conn, clock_now_ns()) == 0)
 			device_step_link(d);
 	}
