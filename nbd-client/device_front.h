@@ -49,8 +49,8 @@ extern const size_t device_held_count;
 struct device_front {
 	const char *name; /* as status shows it */
 	/*
-	 * In zeroed pinned memory of DEVICE_FRONT_BYTES. NULL: there is no front,
-	 * and no engine; the kernel talks to the server itself.
+	 * Of each queue, in zeroed pinned memory of DEVICE_FRONT_BYTES. NULL: there
+	 * is neither front nor engine; the kernel talks to the server itself.
 	 */
 	struct front *(*make_front)(void *memory);
 	/* SOCK_MEMALLOC for the service sockets, or a row that says why not. */

@@ -51,75 +51,76 @@ static bool server_has_ended(int fd, short events)
 /* ---- to the driver ---- */
 
 /* It is offered again until this is seen. */
-static void look_whether_used(struct device *d)
+static void look_whether_used(struct queue *q)
 {
-	if (tcp_info(d->conn.fd).tcpi_bytes_sent > d->kernel.offered_bytes)
-		d->kernel.used = true;
+	if (tcp_info(q->conn.fd).tcpi_bytes_sent > q->kernel.offered_bytes)
+		q->kernel.used = true;
 }
 
-static void begin_watch(struct device *d)
+static void begin_watch(struct queue *q)
 {
-	d->kernel.ended = false;
-	d->kernel.used = false;
-	d->kernel.offered_bytes = tcp_info(d->conn.fd).tcpi_bytes_sent;
+	q->kernel.ended = false;
+	q->kernel.used = false;
+	q->kernel.offered_bytes = tcp_info(q->conn.fd).tcpi_bytes_sent;
 }
 
 /* TLS stays on a socket, so that each of those can serve one link only. */
-static void tell_spares(struct device *d)
+static void tell_spares(struct queue *q)
 {
-	if (d->conn.sockets.family == AF_UNSPEC ||
-	    sockets_is_ready(&d->conn.sockets, d->conn.fd))
+	if (q->conn.sockets.family == AF_UNSPEC ||
+	    sockets_is_ready(&q->conn.sockets, q->conn.fd))
 		return;
-	stats_guarantee_replace(d->rows, DONOR_ROW, GUARANTEE_DEGRADED,
+	stats_guarantee_replace(q->device->rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				"used up by earlier links; since then only after the handshake");
 }
 
-void device_kernel_taken(struct device *d)
+void device_kernel_taken(struct queue *q)
 {
-	bool kept = sockets_is_ready(&d->conn.sockets, d->conn.fd);
+	bool kept = sockets_is_ready(&q->conn.sockets, q->conn.fd);
 
-	device_show_tls(d);
-	begin_watch(d);
-	d->shared->link_fd = kept ? d->conn.fd : -1;
-	if (d->options->swap != SWAP_NO)
-		tell_spares(d);
-	conn_take(&d->conn);
+	device_show_tls(q->device->page, &q->conn);
+	begin_watch(q);
+	q->device->shared->link_fd = kept ? q->conn.fd : -1;
+	if (q->device->options->swap != SWAP_NO)
+		tell_spares(q);
+	conn_take(&q->conn);
 }
 
-static int offer(struct device *d)
+static int offer(struct queue *q)
 {
+	struct device *d = q->device;
 	struct err err = { 0 };
 	pid_t pid;
-	int ret = genl_nbd_reconfigure(&d->genl, d->index, &d->conn.fd, 1,
+	int ret = genl_nbd_reconfigure(&d->genl, d->index, &q->conn.fd, 1,
 				       device_nbd_backend(d), &err);
 
 	if (ret == 0)
 		return 0;
 	if (nbd_sysfs_pid(d->index, &pid) == -ENOENT)
-		d->front_gone = true;
+		q->front_gone = true;
 	else
 		log_say(LOG_LEVEL_ERR, "%s: %s", d->path, err.text);
 	return ret;
 }
 
-int device_kernel_link_up(struct device *d)
+int device_kernel_link_up(struct queue *q)
 {
-	int ret = offer(d);
+	int ret = offer(q);
 
 	if (ret < 0)
-		conn_close(&d->conn);
+		conn_close(&q->conn);
 	else
-		device_kernel_taken(d);
+		device_kernel_taken(q);
 	return ret;
 }
 
-void device_kernel_inherit(struct device *d)
+void device_kernel_inherit(struct queue *q)
 {
-	if (d->shared->link_fd >= 0) {
-		conn_adopt(&d->conn, d->shared->link_fd);
-		begin_watch(d);
-	} else if (d->conn.sockets.family != AF_UNSPEC) {
-		conn_inherit(&d->conn);
+	if (q->device->shared->link_fd >= 0) {
+		conn_adopt(&q->conn, q->device->shared->link_fd);
+		begin_watch(q);
+	} else if (q->conn.sockets.family != AF_UNSPEC) {
+		conn_inherit(&q->conn);
 	}
 	/*
 	 * Else the driver has a socket that died with its worker for us alone. A
@@ -129,34 +130,36 @@ void device_kernel_inherit(struct device *d)
 
 /* ---- from the driver ---- */
 
-static void lost(struct device *d)
+static void lost(struct queue *q)
 {
-	bool ended = d->kernel.ended;
+	bool ended = q->kernel.ended;
 
-	d->shared->link_fd = -1;
-	device_link_lost(d, ended ? NULL : "the kernel has given it up, see dmesg",
+	q->device->shared->link_fd = -1;
+	device_link_lost(q, ended ? NULL : "the kernel has given it up, see dmesg",
 			 ended ? 0 : EIO);
-	conn_close(&d->conn);
+	conn_close(&q->conn);
 }
 
 /*
  * The server's end first, then the driver's, which still takes the replies that came
  * before: nobody but the driver may read until then.
  */
-void device_kernel_pollfd(const struct device *d, struct pollfd *ret)
+void device_kernel_pollfd(const struct queue *q, struct pollfd *ret)
 {
-	if (d->conn.state == CONN_UP)
+	if (q->conn.state == CONN_UP)
 		*ret = (struct pollfd){
-			.fd = d->conn.fd,
-			.events = d->kernel.ended ? 0 : POLLRDHUP,
+			.fd = q->conn.fd,
+			.events = q->kernel.ended ? 0 : POLLRDHUP,
 		};
 }
 
-void device_kernel_on_link(struct device *d, short events)
+void device_kernel_on_link(struct queue *q, short events)
 {
-	d->kernel.ended |= server_has_ended(d->conn.fd, events);
+	if (q->conn.state != CONN_UP)
+		return;
+	q->kernel.ended |= server_has_ended(q->conn.fd, events);
 	if (events & (POLLHUP | POLLERR))
-		lost(d);
+		lost(q);
 }
 
 /* ---- now and then ---- */
@@ -175,38 +178,38 @@ static const struct {
 };
 
 /* The kernel counts since it has the device, we since attach. */
-static void count(struct device *d)
+static void count(struct queue *q)
 {
 	uint64_t now[DEVICE_KERNEL_COUNTS + 1] = { 0 };
-	struct stats_data *data = &d->page->data;
-	const uint64_t *was = d->kernel.counts;
+	struct stats_data *data = q->data;
+	const uint64_t *was = q->kernel.counts;
 	char text[512], *at = text;
 
-	if (blockdev_read(d->name, "stat", text, sizeof(text)) < 0)
+	if (blockdev_read(q->device->name, "stat", text, sizeof(text)) < 0)
 		return;
 	for (uint32_t i = 0; i < DEVICE_KERNEL_COUNTS; i++)
 		now[i] = strtoull(at, &at, 10);
-	for (uint32_t i = 0; d->kernel.counting &&
+	for (uint32_t i = 0; q->kernel.counting &&
 			     i < sizeof(counted) / sizeof(counted[0]); i++) {
 		uint8_t r = counted[i].requests, s = counted[i].sectors;
 
 		data->requests[counted[i].op] += now[r] - was[r];
 		data->bytes[counted[i].op] += (now[s] - was[s]) * SECTOR_BYTES;
 	}
-	d->kernel.counting = true;
-	memcpy(d->kernel.counts, now, sizeof(d->kernel.counts));
+	q->kernel.counting = true;
+	memcpy(q->kernel.counts, now, sizeof(q->kernel.counts));
 }
 
-void device_kernel_tick(struct device *d)
+void device_kernel_tick(struct queue *q)
 {
-	count(d);
-	if (d->conn.state != CONN_UP || d->kernel.used)
+	count(q);
+	if (q->conn.state != CONN_UP || q->kernel.used)
 		return;
-	look_whether_used(d);
-	if (d->kernel.used)
+	look_whether_used(q);
+	if (q->kernel.used)
 		return;
-	if (d->kernel.ended)
-		lost(d); /* it never was the driver's, who would end it too */
+	if (q->kernel.ended)
+		lost(q); /* it never was the driver's, who would end it too */
 	else
-		(void)offer(d);
+		(void)offer(q);
 }

@@ -16,25 +16,25 @@
 
 #include "nbd-client/device.h"
 
-/* READY to UP: the driver has d->conn.fd. */
-void device_kernel_taken(struct device *d);
+/* READY to UP: the driver has q->conn.fd. */
+void device_kernel_taken(struct queue *q);
 
-/* READY: offers d->conn.fd in place of a link that is dead. 0 or -errno. */
-int device_kernel_link_up(struct device *d);
+/* READY: offers q->conn.fd in place of a link that is dead. 0 or -errno. */
+int device_kernel_link_up(struct queue *q);
 
 /*
  * DOWN: what a worker that died has left: to UP where the driver's socket is one
  * of those that all workers have.
  */
-void device_kernel_inherit(struct device *d);
+void device_kernel_inherit(struct queue *q);
 
 /* UP: what to wait for; untouched in other states. */
-void device_kernel_pollfd(const struct device *d, struct pollfd *ret);
+void device_kernel_pollfd(const struct queue *q, struct pollfd *ret);
 
-/* UP: poll(2) has seen these. */
-void device_kernel_on_link(struct device *d, short events);
+/* UP: poll(2) has seen these; ignored in other states. */
+void device_kernel_on_link(struct queue *q, short events);
 
 /* Once a second: offers again what was not taken; counts requests. */
-void device_kernel_tick(struct device *d);
+void device_kernel_tick(struct queue *q);
 
 #endif

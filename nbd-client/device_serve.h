@@ -8,26 +8,27 @@
 
 #include "nbd-client/device.h"
 
-int device_thread_up(struct device *d, struct err *err);
-void device_thread_down(struct device *d);
+/* One data thread; down: all of them. */
+int device_thread_up(struct queue *q, struct err *err);
+void device_threads_down(struct device *d);
 
-/* For the engine, where there is one. */
-void device_post(struct device *d, uint32_t mail);
+/* To all engines. */
+void device_post(struct device *d, uint32_t mail_bits);
 
 /* Hands the negotiated connection to the engine. */
-void device_link_up(struct device *d);
+void device_link_up(struct queue *q);
 
 /* What status says of the encryption. */
-void device_show_tls(struct device *d);
+void device_show_tls(struct stats_page *p, const struct conn *c);
 
 /*
  * UP to LOST. error: what it was lost by, 0 if the server ended it; reason: in
  * words, or NULL.
  */
-void device_link_lost(struct device *d, const char *reason, int error);
+void device_link_lost(struct queue *q, const char *reason, int error);
 
 /* From now on status shows what becomes of the connection. */
-void device_watch_link(struct device *d);
+void device_watch_link(struct queue *q);
 
 /*
  * Watches the host's memory, and fills the base of the pool at once if there is
@@ -35,10 +36,11 @@ void device_watch_link(struct device *d);
  */
 void device_pressure_up(struct device *d);
 
-/*
- * Acts on news until *flag is set by one of them; false when that took longer
- * than timeout_ms.
- */
-bool device_wait_news(struct device *d, const bool *flag, uint32_t timeout_ms);
+/* Acts on news until it is over; false when that took longer than timeout_ms. */
+bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
+		 uint32_t timeout_ms);
+
+/* Nothing of the kernel's is at any engine any more. */
+bool device_fronts_gone(const struct device *d);
 
 #endif

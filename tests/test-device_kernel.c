@@ -76,6 +76,7 @@ int genl_nbd_disconnect(struct genl *genl, uint32_t index, struct err *err)
 /* ---- a device whose link is up ---- */
 
 static struct device d;
+static struct queue q;
 static struct device_shared shared;
 static struct stats_page page;
 static const struct attach_options options = { .kernel_path = true };
@@ -116,10 +117,15 @@ static void open_family(int family)
 	int reserved;
 
 	memset(&d, 0, sizeof(d));
+	memset(&q, 0, sizeof(q));
 	memset(&page, 0, sizeof(page));
 	offers = offer_error = 0;
 	assert_int_equal(addr_parse(&addr, "nbd://127.0.0.1/x", NULL), 0);
-	assert_int_equal(conn_init(&d.conn, &addr, &memory, 1000, NULL), 0);
+	assert_int_equal(conn_init(&q.conn, &addr, &memory, 1000, NULL), 0);
+	q.device = &d;
+	q.data = &page.data;
+	d.queues = &q;
+	d.queue_count = 1;
 	d.options = &options;
 	d.kind = &device_kernel;
 	d.shared = &shared;
@@ -128,13 +134,13 @@ static void open_family(int family)
 	d.index = 3;
 	snprintf(d.name, sizeof(d.name), "nbd3");
 	snprintf(d.uri, sizeof(d.uri), "nbd://127.0.0.1/x");
-	d.conn.fence_ms = FENCE_MS;
+	q.conn.fence_ms = FENCE_MS;
 	page.state = STATS_LIVE;
 	page.link = CONN_DOWN;
 	shared = (struct device_shared){ .link_fd = -1 };
-	device_watch_link(&d);
+	device_watch_link(&q);
 	listen_somewhere(family);
-	assert_int_equal(sockets_prepare(&d.conn.sockets, family, &reserved,
+	assert_int_equal(sockets_prepare(&q.conn.sockets, family, &reserved,
 					 NULL), 0);
 }
 
@@ -144,18 +150,18 @@ static void link_up(int fd)
 	connect_to_it(fd);
 	driver = dup(fd);
 	assert_true(driver >= 0);
-	d.conn.fd = fd;
-	d.conn.state = CONN_READY;
-	device_kernel_taken(&d);
-	assert_int_equal(d.conn.state, CONN_UP);
+	q.conn.fd = fd;
+	q.conn.state = CONN_READY;
+	device_kernel_taken(&q);
+	assert_int_equal(q.conn.state, CONN_UP);
 }
 
 static int setup(void **state)
 {
 	(void)state;
 	open_family(AF_INET);
-	link_up(d.conn.sockets.ready[0]);
-	assert_int_equal(shared.link_fd, d.conn.sockets.ready[0]);
+	link_up(q.conn.sockets.ready[0]);
+	assert_int_equal(shared.link_fd, q.conn.sockets.ready[0]);
 	return 0;
 }
 
@@ -169,7 +175,7 @@ static void close_one(int *fd)
 static int teardown(void **state)
 {
 	(void)state;
-	conn_fini(&d.conn);
+	conn_fini(&q.conn);
 	close_one(&listener);
 	close_one(&server);
 	close_one(&driver);
@@ -181,11 +187,11 @@ static bool wait_link(int timeout_ms)
 {
 	struct pollfd fd = { .fd = -1 };
 
-	device_kernel_pollfd(&d, &fd);
-	assert_int_equal(fd.fd, d.conn.fd);
+	device_kernel_pollfd(&q, &fd);
+	assert_int_equal(fd.fd, q.conn.fd);
 	if (poll(&fd, 1, timeout_ms) != 1)
 		return false;
-	device_kernel_on_link(&d, fd.revents);
+	device_kernel_on_link(&q, fd.revents);
 	return true;
 }
 
@@ -202,11 +208,11 @@ static void until_down(void)
 {
 	uint64_t end_ns = clock_now_ns() + LONG_MS * NS_PER_MS;
 
-	while (d.conn.state != CONN_DOWN) {
-		assert_int_equal(d.conn.state, CONN_FENCE);
+	while (q.conn.state != CONN_DOWN) {
+		assert_int_equal(q.conn.state, CONN_FENCE);
 		assert_true(clock_now_ns() < end_ns);
-		poll(NULL, 0, conn_due_ms(&d.conn, clock_now_ns()));
-		conn_step(&d.conn);
+		poll(NULL, 0, conn_due_ms(&q.conn, clock_now_ns()));
+		conn_step(&q.conn);
 	}
 }
 
@@ -217,15 +223,15 @@ static void offered_until_it_is_used(void **state)
 {
 	(void)state;
 	for (int i = 1; i <= 3; i++) {
-		device_kernel_tick(&d);
+		device_kernel_tick(&q);
 		assert_int_equal(offers, i);
-		assert_int_equal(offered_fd, d.conn.fd);
+		assert_int_equal(offered_fd, q.conn.fd);
 	}
 	use_link();
-	device_kernel_tick(&d);
-	device_kernel_tick(&d);
+	device_kernel_tick(&q);
+	device_kernel_tick(&q);
 	assert_int_equal(offers, 3);
-	assert_int_equal(d.conn.state, CONN_UP);
+	assert_int_equal(q.conn.state, CONN_UP);
 }
 
 /* The server's end is the proof; but replies before it are the driver's to read. */
@@ -239,17 +245,17 @@ static void end_of_the_server(void **state)
 	assert_false(wait_link(0));
 	close_one(&server);
 	assert_true(wait_link(LONG_MS));
-	assert_int_equal(d.conn.state, CONN_UP);
+	assert_int_equal(q.conn.state, CONN_UP);
 	assert_false(wait_link(0)); /* not again and again */
-	device_kernel_tick(&d);
-	assert_int_equal(d.conn.state, CONN_UP);
+	device_kernel_tick(&q);
+	assert_int_equal(q.conn.state, CONN_UP);
 	assert_int_equal(recv(driver, &byte, 1, 0), 1);
 	assert_int_equal(byte, 'a');
 	assert_int_equal(recv(driver, &byte, 1, 0), 0);
 	assert_int_equal(shutdown(driver, SHUT_RDWR), 0);
 	assert_true(wait_link(LONG_MS));
 	until_down();
-	assert_int_equal(d.conn.unfenced, 0);
+	assert_int_equal(q.conn.unfenced, 0);
 	assert_int_equal(shared.link_fd, -1);
 	assert_string_equal(page.link_error, "the server closed the connection");
 }
@@ -263,10 +269,10 @@ static void given_up_by_the_driver(void **state)
 	use_link();
 	assert_int_equal(shutdown(driver, SHUT_RDWR), 0);
 	assert_true(wait_link(LONG_MS));
-	assert_int_equal(d.conn.state, CONN_FENCE);
+	assert_int_equal(q.conn.state, CONN_FENCE);
 	until_down();
 	assert_true(clock_now_ns() - start_ns >= FENCE_MS * NS_PER_MS);
-	assert_int_equal(d.conn.unfenced, 1);
+	assert_int_equal(q.conn.unfenced, 1);
 	assert_int_equal(page.unfenced, 1);
 }
 
@@ -276,16 +282,16 @@ static void spare_ends(void **state)
 	(void)state;
 	close_one(&server);
 	assert_true(wait_link(LONG_MS));
-	assert_int_equal(d.conn.state, CONN_UP);
-	device_kernel_tick(&d);
+	assert_int_equal(q.conn.state, CONN_UP);
+	device_kernel_tick(&q);
 	until_down();
 	assert_int_equal(offers, 0);
-	assert_int_equal(d.conn.unfenced, 0);
+	assert_int_equal(q.conn.unfenced, 0);
 }
 
 static void another_link(void **state)
 {
-	int fd = d.conn.sockets.ready[1];
+	int fd = q.conn.sockets.ready[1];
 
 	(void)state;
 	use_link();
@@ -297,45 +303,45 @@ static void another_link(void **state)
 	close_one(&driver);
 	/* refused, and the device is there: once more */
 	connect_to_it(fd);
-	d.conn.fd = fd;
-	d.conn.state = CONN_READY;
+	q.conn.fd = fd;
+	q.conn.state = CONN_READY;
 	tree_put(tree, "block/nbd3/pid", "77\n");
 	offer_error = -EINVAL;
-	assert_int_equal(device_kernel_link_up(&d), -EINVAL);
-	assert_false(d.front_gone);
+	assert_int_equal(device_kernel_link_up(&q), -EINVAL);
+	assert_false(q.front_gone);
 	close_one(&server);
 	until_down();
 	/* taken */
 	connect_to_it(fd);
-	d.conn.fd = fd;
-	d.conn.state = CONN_READY;
+	q.conn.fd = fd;
+	q.conn.state = CONN_READY;
 	offer_error = 0;
-	assert_int_equal(device_kernel_link_up(&d), 0);
+	assert_int_equal(device_kernel_link_up(&q), 0);
 	assert_int_equal(offered_fd, fd);
-	assert_int_equal(d.conn.state, CONN_UP);
+	assert_int_equal(q.conn.state, CONN_UP);
 	assert_int_equal(shared.link_fd, fd);
 	/* somebody has disconnected the device */
 	tree_drop(tree, "block/nbd3/pid");
 	offer_error = -EINVAL;
-	device_kernel_tick(&d);
-	assert_true(d.front_gone);
+	device_kernel_tick(&q);
+	assert_true(q.front_gone);
 }
 
 /* The worker has died, the link has not: neither server nor driver notice. */
 static void taken_over(void **state)
 {
-	int fd = d.conn.fd;
+	int fd = q.conn.fd;
 
 	(void)state;
 	use_link();
-	d.conn.fd = -1;
-	d.conn.state = CONN_DOWN;
-	device_kernel_inherit(&d);
-	assert_int_equal(d.conn.state, CONN_UP);
-	assert_int_equal(d.conn.fd, fd);
+	q.conn.fd = -1;
+	q.conn.state = CONN_DOWN;
+	device_kernel_inherit(&q);
+	assert_int_equal(q.conn.state, CONN_UP);
+	assert_int_equal(q.conn.fd, fd);
 	assert_false(wait_link(0));
 	use_link();
-	device_kernel_tick(&d);
+	device_kernel_tick(&q);
 	assert_int_equal(offers, 0);
 	assert_int_equal(recv(server, &(char){ 0 }, 1, MSG_DONTWAIT), -1);
 	assert_int_equal(errno, EAGAIN);
@@ -345,14 +351,14 @@ static void taken_over(void **state)
 static void taken_over_without_link(void **state)
 {
 	(void)state;
-	d.conn.fd = -1;
-	d.conn.state = CONN_DOWN;
+	q.conn.fd = -1;
+	q.conn.state = CONN_DOWN;
 	shared.link_fd = -1;
-	device_kernel_inherit(&d);
+	device_kernel_inherit(&q);
 	assert_int_equal(recv(server, &(char){ 0 }, 1, 0), 0);
 	close_one(&server);
 	until_down();
-	assert_int_equal(d.conn.unfenced, 0);
+	assert_int_equal(q.conn.unfenced, 0);
 }
 
 /* A socket that only the dead worker had: a new one stands by for its end. */
@@ -363,15 +369,15 @@ static void taken_over_from_afar(void **state)
 	(void)state;
 	teardown(NULL);
 	open_family(AF_UNIX);
-	device_kernel_inherit(&d);
-	assert_int_equal(d.conn.state, CONN_DOWN);
-	assert_int_equal(conn_due_ms(&d.conn, clock_now_ns()), 0);
+	device_kernel_inherit(&q);
+	assert_int_equal(q.conn.state, CONN_DOWN);
+	assert_int_equal(conn_due_ms(&q.conn, clock_now_ns()), 0);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	link_up(fd);
 	assert_int_equal(shared.link_fd, -1);
 	use_link();
 	for (int i = 1; i <= 3; i++) { /* not seen to be used, here */
-		device_kernel_tick(&d);
+		device_kernel_tick(&q);
 		assert_int_equal(offers, i);
 	}
 	close_one(&server);
@@ -384,11 +390,11 @@ static void requests_are_counted(void **state)
 	(void)state;
 	tree_put(tree, "block/nbd3/stat",
 		 "  1 0 8 5  2 0 16 6  0 7 8  3 0 24 9  4 10\n");
-	device_kernel_tick(&d);
+	device_kernel_tick(&q);
 	assert_int_equal(page.data.requests[STATS_READ], 0); /* before us */
 	tree_put(tree, "block/nbd3/stat",
 		 "  2 0 16 5  12 0 96 6  0 7 8  6 0 2048 9  8 10\n");
-	device_kernel_tick(&d);
+	device_kernel_tick(&q);
 	assert_int_equal(page.data.requests[STATS_READ], 1);
 	assert_int_equal(page.data.bytes[STATS_READ], 4096);
 	assert_int_equal(page.data.requests[STATS_WRITE], 10);
@@ -398,7 +404,7 @@ static void requests_are_counted(void **state)
 	assert_int_equal(page.data.requests[STATS_FLUSH], 4);
 	assert_int_equal(page.data.bytes[STATS_FLUSH], 0);
 	tree_drop(tree, "block/nbd3/stat");
-	device_kernel_tick(&d);
+	device_kernel_tick(&q);
 	assert_int_equal(page.data.requests[STATS_READ], 1);
 }
 
