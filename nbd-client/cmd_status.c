@@ -563,6 +563,12 @@ static int run(int argc, char **argv, struct err *err)
 			     "the daemon of %s has died; \"nbd-client detach "
 			     "--force %s\" removes what is left", device.name,
 			     device.name);
+	else if (!rc && !page->supervised)
+		rc = err_set(err, X_FAILURE, ESRCH,
+			     "the supervisor of %s has died: requests are served, but if "
+			     "process %d dies, too, they wait; \"nbd-client recover %s\" "
+			     "makes a new pair", device.name, page->pid,
+			     device.name);
 	stats_close(page);
 	return rc;
 }

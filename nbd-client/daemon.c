@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "nbd-client/device.h"
 #include "nbd-client/handover.h"
+#include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 
@@ -70,6 +71,7 @@ static int run(const struct attach_options *o, int report_fd,
 	int signal_fd = open_signals();
 	int ret;
 
+	host_watch_root();
 	if (signal_fd < 0)
 		return err_set(err, X_FAILURE, errno, "cannot make a signalfd: %s",
 			       strerror(errno));
@@ -214,5 +216,7 @@ int daemon_attach(const struct attach_options *options,
 		return start_daemon(options, ret_device, err);
 	log_open("nbd-client", LOG_TO_STDERR, LOG_LEVEL_INFO);
 	notify_open();
+	/* Whom we start is nobody that the manager listens to. */
+	unsetenv("NOTIFY_SOCKET");
 	return run(options, -1, ready_in_foreground, &on_ready, err);
 }

@@ -29,6 +29,7 @@ struct attach_options {
 	char *const *argv;
 	bool recover; /* the device is there, only its processes have died */
 	const struct handover *handover; /* not even they; NULL: an attach */
+	bool idempotent; /* a device that has the export already will do */
 	struct addr addr;
 	struct tls_options tls;
 	enum front_kind front;
@@ -58,12 +59,20 @@ struct attach_options {
 };
 
 /*
+ * 1: a living device has that export already, or the device of options->index
+ * has it: ret_path says which. 0: none has. -EBUSY: it has another.
+ */
+int device_attached(const struct attach_options *options,
+		    char ret_path[DEVICE_NAME_BYTES], struct err *err);
+
+/*
  * Attaches, and returns in the caller's process once the device is usable, with
  * its name in ret_device; the daemon goes on in a process of its own. With
  * options->foreground it is the caller's process that serves: on_ready is
  * called when the device is usable and the function returns after the detach.
  * With options->handover it is this process anyway, and the device is usable.
- * 0, or -errno with *err set; on failure nothing is left behind.
+ * 0, or -errno with *err set; on failure nothing is left behind. -EALREADY, with
+ * options->idempotent: as device_attached(), the text is the path.
  */
 int daemon_attach(const struct attach_options *options,
 		  void (*on_ready)(const char *device),

@@ -165,8 +165,58 @@ static void probe_down(struct device *d)
 
 /* ---- which device ---- */
 
+/* For device_attached(): what is looked for, and the first that has it. */
+struct wanted {
+	const struct attach_options *o;
+	char name[DEVICE_NAME_BYTES]; /* of the device, "" if any will do */
+	char uri[URI_TEXT_BYTES];
+	char path[DEVICE_NAME_BYTES]; /* "": none */
+	struct err *err;
+	int rc;
+};
+
+static void compare(const char *name, const struct stats_page *page, void *arg)
+{
+	struct wanted *w = arg;
+
+	if (w->path[0] || page->state != STATS_LIVE || !stats_alive(page) ||
+	    strcmp(w->name[0] ? w->name : page->uri,
+		   w->name[0] ? name : w->uri) != 0)
+		return;
+	memcpy(w->path, page->device, sizeof(w->path));
+	if (strcmp(page->uri, w->uri) != 0)
+		w->rc = err_set(w->err, X_BUSY, EBUSY,
+				"%s is attached, but to %.200s; detach it first",
+				page->device, page->uri);
+	else if (w->o->swap != SWAP_NO && !page->swap)
+		w->rc = err_set(w->err, X_BUSY, EBUSY,
+				"%s is attached, but not for swap; detach it first",
+				page->device);
+}
+
+int device_attached(const struct attach_options *o,
+		    char ret_path[DEVICE_NAME_BYTES], struct err *err)
+{
+	struct wanted w = { .o = o, .err = err };
+	struct blockdev b;
+
+	addr_format(&o->addr, w.uri, sizeof(w.uri));
+	if (o->index >= 0) {
+		blockdev_set(&b, o->front, (uint32_t)o->index);
+		memcpy(w.name, b.name, sizeof(w.name));
+	}
+	(void)stats_each(compare, &w);
+	if (w.rc || !w.path[0])
+		return w.rc;
+	memcpy(ret_path, w.path, sizeof(w.path));
+	return 1;
+}
+
 static int lock_up(struct device *d, struct err *err)
 {
+	char path[DEVICE_NAME_BYTES];
+	int ret;
+
 	mkdir(RUN_DIR, 0755);
 	d->lock_fd = open(RUN_DIR "/attach.lock",
 			  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -175,7 +225,10 @@ static int lock_up(struct device *d, struct err *err)
 			       errno == EACCES ? X_PERMISSION : X_FAILURE,
 			       errno, "cannot lock " RUN_DIR "/attach.lock: %s; "
 			       "attach needs root", strerror(errno));
-	return 0;
+	/* Somebody else's attach may have ended meanwhile. */
+	ret = d->options->idempotent ?
+		      device_attached(d->options, path, err) : 0;
+	return ret > 0 ? err_set(err, X_BUSY, EALREADY, "%s", path) : ret;
 }
 
 void device_unlock(struct device *d)

@@ -634,6 +634,7 @@ void device_tick(struct device *d)
 {
 	uint64_t now_ns = clock_now_ns();
 
+	host_follow_root();
 	d->page->control_heartbeat_ns = now_ns;
 	host_locked_kbytes(&d->page->locked_kbytes);
 	host_min_free_kbytes(&d->page->min_free_kbytes);

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/handover.h"
+#include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
@@ -191,6 +192,7 @@ static void tick(struct supervisor *s, uint64_t now_ns)
 	const struct stats_page *page = s->device->page;
 
 	s->tick_ns = now_ns;
+	host_follow_root();
 	notify_step(page, now_ns);
 	watch(s);
 	if (s->standby.pid > 0 || s->worker.pid <= 0 ||
@@ -253,6 +255,8 @@ int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
 
 	check_ready(s);
 	check_probe(s);
+	if (s->device->page->state == STATS_DETACHING)
+		notify_stopping();
 	if (process_ended(&s->standby, &status))
 		log_say(LOG_LEVEL_WARNING, "%s: the standby process has died",
 			s->device->path);
@@ -330,6 +334,7 @@ static void on_signal(struct supervisor *s, int signal_fd)
 			continue;
 		log_say(LOG_LEVEL_NOTICE, "%s: signal %u: detaching", d->path,
 			info.ssi_signo);
+		notify_stopping();
 		spawn_detach(d);
 	}
 }

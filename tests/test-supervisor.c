@@ -15,6 +15,7 @@
 
 #include "common/clock.h"
 #include "nbd-client/handover.h"
+#include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
 
@@ -93,6 +94,21 @@ int worker_probe(void *device, int go_fd)
 {
 	(void)device;
 	return go_fd;
+}
+
+/* ---- the manager that is told ---- */
+
+static uint32_t stopping; /* times, before any process ended */
+
+void notify_step(const struct stats_page *p, uint64_t at_ns)
+{
+	(void)p;
+	(void)at_ns;
+}
+
+void notify_stopping(void)
+{
+	stopping += fakes[0].status == ALIVE;
 }
 
 /* ---- the device around it ---- */
@@ -315,10 +331,12 @@ static void detached(void **state)
 {
 	(void)state;
 	begin_with_standby();
+	stopping = 0;
 	page.state = STATS_DETACHING;
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(step_tick(false),
 				 1); /* drains; nobody bites */
+	assert_in_range(stopping, 1, 100);
 	fakes[0].status = WORKER_DETACHED;
 	assert_int_equal(step(), 0);
 	assert_false(fakes[1].told);
