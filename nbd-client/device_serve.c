@@ -312,7 +312,9 @@ static void silence_step(struct queue *q)
 	struct device *d = q->device;
 	uint64_t probes = q->patience.probes;
 	bool up = q->conn.state == CONN_UP;
-	bool silent = up && patience_look(&q->patience, &owed);
+	enum patience_verdict verdict =
+		up ? patience_look(&q->patience, &owed) : PATIENCE_KEPT;
+	bool silent = verdict != PATIENCE_KEPT;
 
 	d->page->probes += q->patience.probes - probes;
 	if (silent && !q->silent_since_ns)
@@ -324,23 +326,20 @@ static void silence_step(struct queue *q)
 		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
 			q->conn.addrs.where);
 	q->silent_since_ns = silent ? owed.since_ns : 0;
+	if (verdict != PATIENCE_REPLACE)
+		return;
+	d->page->links_replaced++;
+	give_up(q, "the server answers on another one, not on this", 0);
 }
 
 static void step_patience(struct queue *q)
 {
 	struct device *d = q->device;
-	int ret = patience_step(&q->patience);
-
-	if (ret == -EAGAIN)
-		return;
-	if (ret == 0) {
-		d->page->links_replaced++;
-		give_up(q, "the server answers on another one, not on this", 0);
-	} else if (show_error(d, q->patience.err.text)) {
+	if (patience_step(&q->patience) != -EAGAIN &&
+	    show_error(d, q->patience.probe.err.text))
 		log_say(LOG_LEVEL_WARNING,
 			"%s: no answer on another connection, either: %s; waiting",
-			d->path, q->patience.err.text);
-	}
+			d->path, q->patience.probe.err.text);
 }
 
 /* I/O fails only where the user has said after how long. */
@@ -367,7 +366,7 @@ static void check_dead(struct queue *q, uint64_t now_ns)
 static int due_ms(const struct queue *q, uint64_t now_ns)
 {
 	return q->conn.state == CONN_UP ?
-		       patience_due_ms(&q->patience, now_ns) :
+		       probe_due_ms(&q->patience.probe, now_ns) :
 		       conn_due_ms(&q->conn, now_ns);
 }
 
@@ -380,7 +379,7 @@ int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 		int own_ms = due_ms(q, now_ns);
 
 		if (q->conn.state == CONN_UP)
-			patience_pollfd(&q->patience, &ret_fds[q->index]);
+			probe_pollfd(&q->patience.probe, &ret_fds[q->index]);
 		else
 			conn_pollfd(&q->conn, &ret_fds[q->index]);
 		if (own_ms >= 0 && (first_ms < 0 || own_ms < first_ms))
