@@ -144,6 +144,10 @@ static const struct option_spec attach_options[] = {
 	  FIELD(output.json), .help = "with --dry-run: print JSON" },
 	{ .name = "read-only", .kind = OPTION_FLAG, FIELD(options.read_only),
 	  .help = "the device cannot be written" },
+	{ .name = "kernel-path", .kind = OPTION_FLAG,
+	  FIELD(options.kernel_path),
+	  .help = "with nbd: the kernel's driver talks to the server\n"
+		  "itself; only the link is looked after" },
 	{ .name = "size", .kind = OPTION_CALL, .value = "BYTES",
 	  .set = set_size, .help = "use only the beginning of the export" },
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
@@ -227,7 +231,8 @@ static int take_device(const char *word, struct attach_options *options,
 	} else if (!strcmp(word, "ublk")) {
 		options->front = FRONT_UBLK;
 	} else if (!strcmp(word, "auto")) {
-		options->front = device_prefer_ublk();
+		options->front = options->kernel_path ? FRONT_NBD :
+							device_prefer_ublk();
 	} else {
 		rc = blockdev_parse(word, &device, err);
 		if (rc)
@@ -294,6 +299,14 @@ static int check(struct attach_options *options, bool recover, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--reserve and --depth both say how many "
 			       "requests there can be; leave one of them out");
+	if (options->kernel_path && options->front == FRONT_UBLK)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--kernel-path is a way of the nbd driver's; use "
+			       "an nbd device or leave it out");
+	if (options->kernel_path && (options->slots || options->reserve_bytes))
+		return err_set(err, X_USAGE, EINVAL,
+			       "with --kernel-path there are no slots of ours; "
+			       "leave out --depth and --reserve");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
 	return tls_decide(&options->tls, &options->addr, &mode, err);

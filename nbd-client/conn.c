@@ -116,13 +116,14 @@ static void schedule(struct conn *c)
 
 /*
  * The kernel makes the records where it can. It cannot on a UNIX socket; and a
- * socket that is to be used again must not get its TLS, which stays for good.
+ * socket that is to be used again must not get its TLS, which stays for good;
+ * unless there is no other way.
  */
 static int try_ktls(struct conn *c, int fd, const struct tls_keys *send,
 		    const struct tls_keys *receive)
 {
 	if (c->no_ktls || link_family(fd) == AF_UNIX ||
-	    sockets_is_ready(&c->sockets, fd))
+	    (sockets_is_ready(&c->sockets, fd) && !c->for_kernel))
 		return -EOPNOTSUPP;
 	return ktls_start(fd, send, receive);
 }
@@ -139,6 +140,10 @@ static int take_keys(struct conn *c)
 	ret = try_ktls(c, c->fd, &send, &receive);
 	if (ret == 0) {
 		c->records = STATS_RECORDS_KERNEL;
+	} else if (c->for_kernel) {
+		err_set(&c->err, X_KERNEL, -ret,
+			"the kernel does not take over the encryption of this link: %s; --kernel-path needs TCP and the module tls for that",
+			strerror(-ret));
 	} else if (ret == -EPROTO) {
 		c->no_ktls = true;
 		err_set(&c->err, X_KERNEL, EPROTO,
@@ -208,6 +213,7 @@ static enum conn_event act_talk(struct conn *c)
 		.goal = c->goal,
 		.tls = c->tls ? c->tls->mode : HANDSHAKE_TLS_OFF,
 		.export_name = c->addr->export_name,
+		.no_structured = c->for_kernel, /* it knows simple ones only */
 	};
 	int ret = handshake_init(&c->handshake, &params, &c->err);
 
@@ -425,7 +431,7 @@ static const struct cell table[CONN_STATES][CONN_EVENTS] = {
 	[CONN_DOWN] = ROW(
 		GO(CONNECTING, act_dial), GO(DOWN, act_wait), NOP(DOWN),
 		NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN),
-		NOP(DOWN), NOP(DOWN), NOP(DOWN), GO(FENCE, act_inherit),
+		NOP(UP), NOP(DOWN), NOP(DOWN), GO(FENCE, act_inherit),
 		NOP(DOWN)),
 	[CONN_CONNECTING] = ROW(
 		NOP(CONNECTING), GO(CONNECTING, act_dial_on),
@@ -612,6 +618,14 @@ void conn_inherit(struct conn *c)
 {
 	CHECK(c->state == CONN_DOWN && c->fd < 0);
 	conn_dispatch(c, CONN_EV_INHERIT);
+}
+
+void conn_adopt(struct conn *c, int fd)
+{
+	CHECK(c->state == CONN_DOWN && c->fd < 0);
+	c->fd = fd;
+	c->up_since_ns = clock_now_ns();
+	conn_dispatch(c, CONN_EV_TAKEN);
 }
 
 void conn_fini(struct conn *c)

@@ -41,6 +41,7 @@ struct attach_options {
 	bool foreground;
 	bool dry_run; /* only say how much memory it would take */
 	bool read_only;
+	bool kernel_path; /* the nbd driver talks to the server itself */
 	uint64_t size_bytes;   /* use only so much of the export; 0: all */
 	uint32_t handshake_ms; /* for each step; default 10000 */
 	uint32_t block_bytes;  /* 0: 512, or the server's minimum if larger */

@@ -104,6 +104,7 @@ static int init_link(struct device *d, struct err *err)
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	conn->fence_ms = o->fence_ms;
 	conn->request_timeout_ms = o->request_timeout_ms;
+	conn->for_kernel = o->kernel_path;
 	ret = conn_init_tls(conn, &d->tls, &o->tls, err);
 	patience_init(&d->queues[0].patience, conn, o->request_timeout_ms);
 	return ret;
@@ -504,6 +505,7 @@ static int hold_up(struct device *d, struct err *err)
 	pin_seal(&d->held);
 	/* Until it is taken over; a failure leaves it to another attempt. */
 	d->shared->died_ns = clock_now_ns();
+	d->shared->link_fd = -1;
 	return 0;
 }
 
