@@ -219,9 +219,10 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 	if (q->giving_up)
 		reason = q->giving_up;
 	q->giving_up = NULL;
-	patience_end(&q->patience);
-	if (q->engine)
+	if (q->engine) {
+		patience_end(&q->patience);
 		q->conn.mute = atomic_load(&q->engine->news.link_mute);
+	}
 	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
