@@ -16,21 +16,41 @@
 /* An end that sends without end is not waited for. */
 #define FENCE_READS_MAX 64
 
-int conn_init(struct conn *c, const struct addr *addr,
-	      const struct socket_memory *memory, uint32_t handshake_ms,
-	      struct err *err)
+static void begin(struct conn *c, const struct addr *addr,
+		  uint32_t handshake_ms)
 {
 	memset(c, 0, sizeof(*c));
 	c->state = CONN_DOWN;
 	c->fd = -1;
 	c->dial.fd = -1;
 	c->addr = addr;
-	sockets_init(&c->sockets, memory);
 	c->handshake_ms = handshake_ms;
 	c->backoff_ms = CONN_BACKOFF_MIN_MS;
 	c->fence_ms = CONN_FENCE_MS;
 	c->records = STATS_RECORDS_NONE;
+}
+
+int conn_init(struct conn *c, const struct addr *addr,
+	      const struct socket_memory *memory, uint32_t handshake_ms,
+	      struct err *err)
+{
+	begin(c, addr, handshake_ms);
+	sockets_init(&c->sockets, memory);
 	return link_resolve(addr, &c->addrs, err);
+}
+
+void conn_init_known(struct conn *c, const struct addr *addr,
+		     const struct link_addrs *addrs,
+		     const struct export_info *export,
+		     const struct sockets *sockets, int family,
+		     uint32_t handshake_ms)
+{
+	begin(c, addr, handshake_ms);
+	c->addrs = *addrs;
+	c->export = *export;
+	c->known = true;
+	c->sockets = *sockets;
+	c->family = family;
 }
 
 void conn_set_tls(struct conn *c, struct tls *tls)
@@ -248,6 +268,7 @@ static enum conn_event act_agreed(struct conn *c)
 {
 	end_tls(c);
 	c->attempts = 0;
+	c->mute = false;
 	c->up_since_ns = clock_now_ns();
 	return CONN_EV_NONE;
 }
@@ -363,7 +384,8 @@ static enum conn_event act_ended(struct conn *c)
 	else
 		sockets_reset(&c->sockets);
 	c->fd = -1;
-	if (clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
+	if (c->mute ||
+	    clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
 		schedule(c);
 		return CONN_EV_NONE;
 	}

@@ -16,6 +16,7 @@
 #include "nbd-client/device_front.h"
 #include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
@@ -315,6 +316,14 @@ static int take_steps(struct device *d, size_t until, size_t from,
 	return 0;
 }
 
+/* It will hear of the end of this process, and look after the device. */
+static void leave_to_worker(struct device *d)
+{
+	d->page->pid = d->options->handover->worker_pid;
+	(void)host_process_start(d->page->pid, &d->page->pid_start);
+	d->page->supervised = 0;
+}
+
 int device_hold(struct device *d, const struct attach_options *options,
 		struct err *err)
 {
@@ -332,10 +341,14 @@ int device_hold(struct device *d, const struct attach_options *options,
 		.kernel_end = -1,
 		.news_fd = -1,
 		.pressure.trigger_fd = -1,
+		.again = options->handover != NULL,
 	};
-	ret = take_steps(d, device_held_count, 0, err);
+	ret = take_steps(d, device_held_count, d->again ? device_held_count : 0,
+			 err);
 	if (!ret)
 		memcpy(d->held_rows, d->rows, sizeof(d->held_rows));
+	else if (d->again && d->page)
+		leave_to_worker(d);
 	return ret;
 }
 

@@ -27,12 +27,14 @@
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/genl.h"
+#include "nbd-client/patience.h"
 #include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/ublk_ctl.h"
 
 struct device_front;
+struct handover;
 
 /* What /sys counts of a device's requests. */
 #define DEVICE_KERNEL_COUNTS 17u
@@ -59,6 +61,9 @@ struct queue {
 	struct device *device;
 	uint32_t index;
 	struct conn conn;
+	struct patience patience; /* with a server that is silent on it */
+	uint64_t silent_since_ns; /* if for longer than that lasts; else 0 */
+	const char *giving_up; /* why we end the link; or NULL */
 	struct stats_data *data; /* its part of the page */
 	struct engine *engine; /* NULL: the kernel's own path; no front then */
 	struct front *front;
@@ -145,9 +150,15 @@ struct device {
 /* ublk where the kernel has what it takes, else nbd. Loads the driver. */
 enum front_kind device_prefer_ublk(void);
 
-/* The supervisor's part. All of it, or nothing with *err set. */
+/*
+ * The supervisor's part. All of it, or nothing with *err set; where it was handed
+ * over, what is there stays there, with the worker.
+ */
 int device_hold(struct device *d, const struct attach_options *options,
 		struct err *err);
+
+/* What another program needs to hold it in this process's place. */
+void device_hand_over(const struct device *d, struct handover *ret);
 
 /* The other attaches may choose a device now; also a worker's first deed. */
 void device_unlock(struct device *d);

@@ -19,6 +19,7 @@
 #include "nbd-client/device_serve.h"
 #include "nbd-client/donor.h"
 #include "nbd-client/front_nbd.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/sizing.h"
@@ -117,6 +118,13 @@ static int tune_early_up(struct device *d, struct err *err)
 	}
 	blockdev_save(d->name, &d->queue);
 	return blockdev_limit(d->name, d->config.slot_bytes, err);
+}
+
+static int tune_early_again(struct device *d, struct err *err)
+{
+	(void)err;
+	d->queue = d->options->handover->queue;
+	return 0;
 }
 
 static int set_buffer(int fd, int option, int bytes)
@@ -322,10 +330,10 @@ const struct device_front device_nbd = {
 	.make_front = make_front,
 	.donate = donate,
 	.steps = {
-		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL,
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_up,
 				    choose_down },
-		[DEVICE_PREPARE] = { "tune the device", tune_early_up, NULL,
-				     tune_early_down },
+		[DEVICE_PREPARE] = { "tune the device", tune_early_up,
+				     tune_early_again, tune_early_down },
 		[DEVICE_TOOLS] = { "socket pair", pair_up, pair_up, pair_down },
 		[DEVICE_END] = { .name = "none" },
 		[DEVICE_APPEAR] = { "device appears", appear_up, appear_again,

@@ -132,6 +132,7 @@ void device_threads_down(struct device *d)
 		pthread_join(q->thread, NULL);
 		q->thread_started = false;
 		log_drain(&q->engine->log);
+		patience_end(&q->patience);
 		conn_close(&q->conn);
 	}
 }
@@ -215,6 +216,13 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 {
 	struct device *d = q->device;
 
+	if (q->giving_up)
+		reason = q->giving_up;
+	q->giving_up = NULL;
+	if (q->engine) {
+		patience_end(&q->patience);
+		q->conn.mute = atomic_load(&q->engine->news.link_mute);
+	}
 	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
@@ -295,19 +303,97 @@ static void step_link(struct queue *q)
 		q->conn.addrs.where);
 }
 
+/* ---- a server that is silent, or gone ---- */
+
+static void give_up(struct queue *q, const char *why, uint32_t mail)
+{
+	if (q->conn.state == CONN_UP)
+		q->giving_up = why;
+	if (q->engine)
+		engine_post(q->engine, MAIL_LINK_DROP | mail);
+}
+
+static void silence_step(struct queue *q)
+{
+	const struct engine_owed owed = engine_owed(q->engine);
+	struct device *d = q->device;
+	uint64_t probes = q->patience.probes;
+	bool up = q->conn.state == CONN_UP;
+	enum patience_verdict verdict =
+		up ? patience_look(&q->patience, &owed) : PATIENCE_KEPT;
+	bool silent = verdict != PATIENCE_KEPT;
+
+	d->page->probes += q->patience.probes - probes;
+	if (silent && !q->silent_since_ns)
+		log_say(LOG_LEVEL_WARNING,
+			"%s: %s has owed an answer for %u s; asking on another connection",
+			d->path, q->conn.addrs.where,
+			d->options->request_timeout_ms / 1000);
+	if (up && !silent && q->silent_since_ns)
+		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
+			q->conn.addrs.where);
+	q->silent_since_ns = silent ? owed.since_ns : 0;
+	if (verdict != PATIENCE_REPLACE)
+		return;
+	d->page->links_replaced++;
+	give_up(q, "the server answers on another one, not on this", 0);
+}
+
+static void step_patience(struct queue *q)
+{
+	struct device *d = q->device;
+
+	if (patience_step(&q->patience) != -EAGAIN &&
+	    show_error(d, q->patience.probe.err.text))
+		log_say(LOG_LEVEL_WARNING,
+			"%s: no answer on another connection, either: %s; waiting",
+			d->path, q->patience.probe.err.text);
+}
+
+/* I/O fails only where the user has said after how long. */
+static void check_dead(struct queue *q, uint64_t now_ns)
+{
+	struct device *d = q->device;
+	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
+	uint64_t since_ns = q->conn.state == CONN_UP ? q->silent_since_ns :
+						       q->conn.down_since_ns;
+
+	if (q->conn.state == CONN_UP)
+		q->dead = false;
+	if (!limit_ns || !since_ns || q->dead || now_ns - since_ns < limit_ns)
+		return;
+	q->dead = true;
+	log_say(LOG_LEVEL_ERR,
+		"%s: no link for %u s: requests fail until it is back",
+		d->path, d->options->dead_timeout_s);
+	give_up(q, "the server has been silent for too long", MAIL_FAIL);
+}
+
+/* ---- waiting for links ---- */
+
+static int due_ms(const struct queue *q, uint64_t now_ns)
+{
+	return q->conn.state == CONN_UP ?
+		       probe_due_ms(&q->patience.probe, now_ns) :
+		       conn_due_ms(&q->conn, now_ns);
+}
+
 int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 {
 	uint64_t now_ns = clock_now_ns();
 	int first_ms = -1;
 
 	EACH_QUEUE(q, d) {
-		int due_ms = conn_due_ms(&q->conn, now_ns);
+		int own_ms = due_ms(q, now_ns);
 
-		conn_pollfd(&q->conn, &ret_fds[q->index]);
-		if (!q->engine)
+		if (q->conn.state != CONN_UP)
+			conn_pollfd(&q->conn, &ret_fds[q->index]);
+		else if (q->engine)
+			probe_pollfd(&q->patience.probe, &ret_fds[q->index]);
+		else
 			device_kernel_pollfd(q, &ret_fds[q->index]);
-		if (due_ms >= 0 && (first_ms < 0 || due_ms < first_ms))
-			first_ms = due_ms;
+		if (own_ms >= 0 && (first_ms < 0 || own_ms < first_ms))
+			first_ms = own_ms;
 	}
 	return first_ms;
 }
@@ -319,28 +405,13 @@ void device_step_links(struct device *d, const struct pollfd *fds)
 
 		if (!q->engine && events)
 			device_kernel_on_link(q, events);
-		if (events || conn_due_ms(&q->conn, clock_now_ns()) == 0)
+		if (!events && due_ms(q, clock_now_ns()) != 0)
+			continue;
+		if (q->conn.state != CONN_UP)
 			step_link(q);
+		else if (q->engine)
+			step_patience(q);
 	}
-}
-
-/* I/O fails only where the user has said after how long. */
-static void check_dead(struct queue *q, uint64_t now_ns)
-{
-	struct device *d = q->device;
-	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
-
-	if (q->conn.state == CONN_UP)
-		q->dead = false;
-	if (!limit_ns || q->conn.state == CONN_UP || q->dead ||
-	    now_ns - q->conn.down_since_ns < limit_ns)
-		return;
-	q->dead = true;
-	log_say(LOG_LEVEL_ERR,
-		"%s: no link for %u s: requests fail until it is back",
-		d->path, d->options->dead_timeout_s);
-	if (q->engine)
-		engine_post(q->engine, MAIL_FAIL);
 }
 
 /* ---- strangers' packets ---- */
@@ -578,6 +649,7 @@ void device_tick(struct device *d)
 {
 	uint64_t now_ns = clock_now_ns();
 
+	host_follow_root();
 	d->page->control_heartbeat_ns = now_ns;
 	host_locked_kbytes(&d->page->locked_kbytes);
 	host_min_free_kbytes(&d->page->min_free_kbytes);
@@ -594,6 +666,9 @@ void device_tick(struct device *d)
 	if (d->pressure.watching)
 		pressure_step(d, now_ns);
 	shed_step(d, d->pressure.tight || device_is_low(d), now_ns);
-	EACH_QUEUE(q, d)
+	EACH_QUEUE(q, d) {
+		if (q->engine)
+			silence_step(q);
 		check_dead(q, now_ns);
+	}
 }
