@@ -201,8 +201,7 @@ static void show_interruption(struct device *d)
 		(unsigned long long)p->interruption_ms);
 }
 
-/* True if it says something new. */
-static bool show_error(struct device *d, const char *text)
+bool device_show_error(struct device *d, const char *text)
 {
 	char *shown = d->page->link_error;
 	size_t room = sizeof(d->page->link_error);
@@ -231,7 +230,7 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 				 "the server closed the connection";
 	/* The server ends an engine's operations; then comes NEWS_LINK_IDLE. */
 	conn_shutdown(&q->conn, error);
-	show_error(d, reason);
+	device_show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: link to %s lost: %s; reconnecting", d->path,
@@ -273,7 +272,7 @@ static void on_link_change(struct conn *c, enum conn_state was)
 		stats_link_name(c->state), stats_link_name(was));
 	if (c->state != CONN_DOWN)
 		return;
-	if (c->failed && show_error(d, c->err.text))
+	if (c->failed && device_show_error(d, c->err.text))
 		log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, c->err.text);
 	show_unfenced(d, c);
 }
@@ -301,72 +300,6 @@ static void step_link(struct queue *q)
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
 		q->conn.addrs.where);
-}
-
-/* ---- a server that is silent, or gone ---- */
-
-static void give_up(struct queue *q, const char *why, uint32_t mail)
-{
-	if (q->conn.state == CONN_UP)
-		q->giving_up = why;
-	if (q->engine)
-		engine_post(q->engine, MAIL_LINK_DROP | mail);
-}
-
-static void silence_step(struct queue *q)
-{
-	const struct engine_owed owed = engine_owed(q->engine);
-	struct device *d = q->device;
-	uint64_t probes = q->patience.probes;
-	bool up = q->conn.state == CONN_UP;
-	enum patience_verdict verdict =
-		up ? patience_look(&q->patience, &owed) : PATIENCE_KEPT;
-	bool silent = verdict != PATIENCE_KEPT;
-
-	d->page->probes += q->patience.probes - probes;
-	if (silent && !q->silent_since_ns)
-		log_say(LOG_LEVEL_WARNING,
-			"%s: %s has owed an answer for %u s; asking on another connection",
-			d->path, q->conn.addrs.where,
-			d->options->request_timeout_ms / 1000);
-	if (up && !silent && q->silent_since_ns)
-		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
-			q->conn.addrs.where);
-	q->silent_since_ns = silent ? owed.since_ns : 0;
-	if (verdict != PATIENCE_REPLACE)
-		return;
-	d->page->links_replaced++;
-	give_up(q, "the server answers on another one, not on this", 0);
-}
-
-static void step_patience(struct queue *q)
-{
-	struct device *d = q->device;
-
-	if (patience_step(&q->patience) != -EAGAIN &&
-	    show_error(d, q->patience.probe.err.text))
-		log_say(LOG_LEVEL_WARNING,
-			"%s: no answer on another connection, either: %s; waiting",
-			d->path, q->patience.probe.err.text);
-}
-
-/* I/O fails only where the user has said after how long. */
-static void check_dead(struct queue *q, uint64_t now_ns)
-{
-	struct device *d = q->device;
-	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
-	uint64_t since_ns = q->conn.state == CONN_UP ? q->silent_since_ns :
-						       q->conn.down_since_ns;
-
-	if (q->conn.state == CONN_UP)
-		q->dead = false;
-	if (!limit_ns || !since_ns || q->dead || now_ns - since_ns < limit_ns)
-		return;
-	q->dead = true;
-	log_say(LOG_LEVEL_ERR,
-		"%s: no link for %u s: requests fail until it is back",
-		d->path, d->options->dead_timeout_s);
-	give_up(q, "the server has been silent for too long", MAIL_FAIL);
 }
 
 /* ---- waiting for links ---- */
@@ -410,7 +343,7 @@ void device_step_links(struct device *d, const struct pollfd *fds)
 		if (q->conn.state != CONN_UP)
 			step_link(q);
 		else if (q->engine)
-			step_patience(q);
+			device_step_probe(q);
 	}
 }
 
@@ -668,7 +601,7 @@ void device_tick(struct device *d)
 	shed_step(d, d->pressure.tight || device_is_low(d), now_ns);
 	EACH_QUEUE(q, d) {
 		if (q->engine)
-			silence_step(q);
-		check_dead(q, now_ns);
+			device_watch_silence(q);
+		device_check_dead(q, now_ns);
 	}
 }

@@ -27,6 +27,18 @@ void device_show_tls(struct stats_page *p, const struct conn *c);
  */
 void device_link_lost(struct queue *q, const char *reason, int error);
 
+/* Why there is no link, for status. True if it is something new. */
+bool device_show_error(struct device *d, const char *text);
+
+/* Now and then: looks whether the server of an engine owes an answer, probes it. */
+void device_watch_silence(struct queue *q);
+
+/* Goes on with such a probe. */
+void device_step_probe(struct queue *q);
+
+/* Now and then: I/O fails only where the user has said after how long. */
+void device_check_dead(struct queue *q, uint64_t now_ns);
+
 /* From now on status shows what becomes of the connection. */
 void device_watch_link(struct queue *q);
 
