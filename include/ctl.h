@@ -75,6 +75,8 @@ struct stats_data {
 	uint64_t in_flight_max;
 	uint64_t parked_total;     /* requests that had to wait for the link */
 	uint64_t replayed_total;   /* sent again after a lost link */
+	uint64_t retried_total;    /* asked again after an error of the server's */
+	uint64_t retries_failed;   /* whose time for that was over */
 	uint64_t stale_replies;    /* a cookie of an earlier generation */
 	uint64_t link_sends;       /* sendmsg to the server */
 	uint64_t link_receives;    /* receives from the server */
@@ -196,6 +198,7 @@ struct stats_page {
 	uint64_t connect_attempts; /* since the link was lost */
 	char link_error[160]; /* why it was lost, or not made, last; escaped */
 	uint64_t request_timeout_ms; /* as asked for; 0: none */
+	uint64_t retry_ms; /* for so long; 0: errors go to the kernel */
 	uint64_t probes;	     /* of a server that owed an answer for so long */
 	uint64_t links_replaced;     /* because a probe was answered */
 	uint64_t unfenced; /* old connections whose end was not seen */

@@ -69,6 +69,24 @@ static int set_reserve(void *target, const char *value, struct err *err)
 	return 0;
 }
 
+static int set_on_eio(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+	uint64_t seconds = RETRY_S_DEFAULT;
+	bool fail = !strcmp(value, "fail"), retry = !strcmp(value, "retry");
+
+	if (!strncmp(value, "retry:", 6))
+		retry = !options_parse_number(value + 6, &seconds) &&
+			seconds >= 1 && seconds <= RETRY_S_MAX;
+	if (!fail && !retry)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--on-eio must be fail, retry, or retry:SECONDS "
+			       "with 1 to %u", RETRY_S_MAX);
+	line->options.on_eio = true;
+	line->options.retry_ms = fail ? 0 : (uint32_t)seconds * 1000;
+	return 0;
+}
+
 static int set_size(void *target, const char *value, struct err *err)
 {
 	struct attach_line *line = target;
@@ -162,6 +180,11 @@ static const struct option_spec attach_options[] = {
 	  .scale = 1000,
 	  .help = "when an answer takes so long, see whether another\n"
 		  "connection has one (default 10; 0: never)" },
+	{ .name = "on-eio", .kind = OPTION_CALL,
+	  .value = "fail|retry[:SECONDS]", .set = set_on_eio,
+	  .help = "what the server fails with EIO, ENOSPC or ENOMEM\n"
+		  "fails, or is asked again for so long (60); the\n"
+		  "default is fail, with --swap retry" },
 	{ .name = "dead-timeout", .kind = OPTION_U32, .value = "SECONDS",
 	  FIELD(options.dead_timeout_s), .min = 0, .max = 365 * 86400,
 	  .help = "fail I/O when the link is lost for so long\n"
@@ -209,7 +232,7 @@ static const struct option_spec attach_options[] = {
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
 		       CMD_HANDSHAKE_S_DEFAULT == 10 &&
-		       REQUEST_TIMEOUT_S_DEFAULT == 10,
+		       REQUEST_TIMEOUT_S_DEFAULT == 10 && RETRY_S_DEFAULT == 60,
 	       "as the help says");
 
 /* HOST may be followed by a port, a URI says it itself. */
@@ -295,6 +318,9 @@ static int check(struct attach_options *options, bool recover, struct err *err)
 			       "--recover needs to know the device; give its name");
 	if (options->swapon && options->swap == SWAP_NO)
 		options->swap = SWAP_YES;
+	if (!options->on_eio && options->swap != SWAP_NO &&
+	    !options->kernel_path)
+		options->retry_ms = RETRY_S_DEFAULT * 1000;
 	if (options->reserve_bytes && options->slots)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--reserve and --depth both say how many "
@@ -307,6 +333,10 @@ static int check(struct attach_options *options, bool recover, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "with --kernel-path there are no slots of ours; "
 			       "leave out --depth and --reserve");
+	if (options->kernel_path && options->retry_ms)
+		return err_set(err, X_USAGE, EINVAL,
+			       "with --kernel-path errors go to the kernel; "
+			       "leave out --on-eio");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
 	return tls_decide(&options->tls, &options->addr, &mode, err);

@@ -323,6 +323,8 @@ static void fill_page(struct device *d)
 		       (x->flags & NBD_FLAG_READ_ONLY) != 0;
 	p->swap = d->options->swap != SWAP_NO;
 	p->swap_priority = d->options->swapon_priority;
+	p->request_timeout_ms = d->options->request_timeout_ms;
+	p->retry_ms = d->options->retry_ms;
 	p->slots = d->config.slots;
 	p->slot_bytes = d->config.slot_bytes;
 	p->slots_reserve = d->config.slots_reserve;

@@ -125,6 +125,7 @@ struct engine_config sizing_config(const struct attach_options *o,
 		.slots = o->slots,
 		.slot_bytes = o->slot_bytes,
 		.record_bytes = record_bytes(o),
+		.retry_ms = o->retry_ms,
 		.export = x,
 	};
 

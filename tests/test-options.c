@@ -293,7 +293,7 @@ int daemon_attach(const struct attach_options *o,
 static int attach(struct err *err, char *ret_out, size_t out_bytes,
 		  const char *const *arguments)
 {
-	const char *argv[13] = { "attach" };
+	const char *argv[16] = { "attach" };
 	int argc = 1, pipes[2], saved = dup(STDOUT_FILENO), rc;
 	ssize_t n;
 
@@ -422,7 +422,7 @@ static void attach_passes_the_rest(void **state)
 		"nbd://h/", "--swapon", "--force", "--foreground",
 		"--block-size=4k", "--depth=2", "--slot-size=1M",
 		"--handshake-timeout=3", "--dead-timeout=60",
-		"--request-timeout=7",
+		"--request-timeout=7", "--on-eio=retry:5",
 		"--min-free=65536", "--size=1G", NULL
 	};
 	char out[64];
@@ -438,6 +438,7 @@ static void attach_passes_the_rest(void **state)
 	assert_int_equal(seen.handshake_ms, 3000);
 	assert_int_equal(seen.dead_timeout_s, 60);
 	assert_int_equal(seen.request_timeout_ms, 7000);
+	assert_int_equal(seen.retry_ms, 5000);
 	assert_true(seen.size_bytes == 1u << 30);
 	assert_int_equal(seen.min_free_kbytes, 65536);
 	/* the daemon prints it itself, when it is ready */
