@@ -23,6 +23,8 @@
 struct attach_line {
 	struct attach_options options;
 	const char *export_name; /* NULL: that of the URI */
+	uint32_t endpoint_count;
+	const char *endpoints[ENDPOINTS_MAX]; /* to be added to those of the URI */
 	struct output_options output; /* of --dry-run */
 };
 
@@ -116,6 +118,34 @@ static int set_shed_exempt(void *target, const char *value, struct err *err)
 	}
 }
 
+static int too_many_servers(struct err *err)
+{
+	return err_set(err, X_USAGE, E2BIG, "a device has at most %u servers",
+		       ENDPOINTS_MAX);
+}
+
+/* Given again, it adds. */
+static int set_endpoint(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	if (line->endpoint_count == ENDPOINTS_MAX)
+		return too_many_servers(err);
+	line->endpoints[line->endpoint_count++] = value;
+	return 0;
+}
+
+static int set_identity(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	line->options.described = true;
+	return strcmp(value, "description") == 0 ?
+		       0 :
+		       err_set(err, X_USAGE, EINVAL,
+			       "--identity can only be description");
+}
+
 #define FIELD(member) .offset = offsetof(struct attach_line, member)
 static const struct option_spec attach_options[] = {
 	{ .name = "swap", .kind = OPTION_CALL, .value = "[=best-effort]",
@@ -141,6 +171,14 @@ static const struct option_spec attach_options[] = {
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
 	  FIELD(export_name),
 	  .help = "name of the export, if it is not in the URI" },
+	{ .name = "endpoint", .kind = OPTION_CALL, .value = "URI",
+	  .set = set_endpoint,
+	  .help = "another server of the same, for when those before\n"
+		  "it cannot be reached" },
+	{ .name = "identity", .kind = OPTION_CALL, .value = "description",
+	  .set = set_identity,
+	  .help = "serve only what the server describes in the same\n"
+		  "words as before" },
 	{ .name = "handshake-timeout", .kind = OPTION_U32, .value = "SECONDS",
 	  FIELD(options.handshake_ms), .min = 1, .max = CMD_HANDSHAKE_S_MAX,
 	  .scale = 1000,
@@ -224,6 +262,28 @@ static int take_device(const char *word, struct attach_options *options,
 	return 0;
 }
 
+/* URI[,URI...]: the first, and those behind it. */
+static int take_uris(const char *list, struct attach_options *options,
+		     struct err *err)
+{
+	static char uri[ADDR_TEXT_MAX];
+	struct addr *addr = &options->addr;
+
+	for (;;) {
+		size_t bytes = addr_first_bytes(list);
+		int rc;
+
+		snprintf(uri, sizeof(uri), "%.*s", (int)bytes, list);
+		rc = addr_parse(addr, uri, err);
+		list += bytes;
+		if (rc || !*list++)
+			return rc;
+		if (options->other_count == ENDPOINTS_MAX - 1)
+			return too_many_servers(err);
+		addr = &options->others[options->other_count++];
+	}
+}
+
 /* URI [DEV] | HOST [PORT] [DEV] */
 static int take_words(const struct words *words, struct attach_options *options,
 		      struct err *err)
@@ -236,7 +296,7 @@ static int take_words(const struct words *words, struct attach_options *options,
 	if (!uri && next < words->count && is_port(words->word[next]))
 		port = words->word[next++];
 	rc = port ? addr_parse_host(&options->addr, words->word[0], port, err) :
-		    addr_parse(&options->addr, words->word[0], err);
+		    take_uris(words->word[0], options, err);
 	if (rc)
 		return rc;
 	if (next == words->count)
@@ -248,11 +308,26 @@ static int take_words(const struct words *words, struct attach_options *options,
 	return take_device(words->word[next], options, err);
 }
 
+/* What is given for TLS is right if one of the servers speaks it. */
+static int check_tls(struct attach_options *options, struct err *err)
+{
+	struct tls_options *tls = &options->tls;
+	enum handshake_tls mode;
+	bool used = false;
+	int rc = 0;
+
+	tls->partly = true;
+	for (uint32_t i = 0; i <= options->other_count && !rc; i++) {
+		rc = tls_decide(tls, attach_addr(options, i), &mode, err);
+		used |= !rc && mode != HANDSHAKE_TLS_OFF;
+	}
+	tls->partly = used;
+	return rc ? rc : tls_decide(tls, &options->addr, &mode, err);
+}
+
 /* What a single option's range cannot say. */
 static int check(struct attach_options *options, struct err *err)
 {
-	enum handshake_tls mode;
-
 	if (options->block_bytes & (options->block_bytes - 1))
 		return err_set(err, X_USAGE, EINVAL,
 			       "--block-size must be 512, 1024, 2048 or 4096");
@@ -279,7 +354,7 @@ static int check(struct attach_options *options, struct err *err)
 			       "requests there can be; leave one of them out");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
-	return tls_decide(&options->tls, &options->addr, &mode, err);
+	return check_tls(options, err);
 }
 
 /* Without stdio: in the foreground the memory is sealed by now. */
@@ -469,6 +544,26 @@ static int read_words(int argc, char **argv, struct attach_line *line,
 	return rc;
 }
 
+/* What stands beside the words. */
+static int add_endpoints(struct attach_line *line, struct err *err)
+{
+	struct attach_options *o = &line->options;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < line->endpoint_count && !rc; i++) {
+		if (o->other_count == ENDPOINTS_MAX - 1)
+			return too_many_servers(err);
+		rc = addr_parse(&o->others[o->other_count++],
+				line->endpoints[i], err);
+	}
+	if (rc || !line->export_name)
+		return rc;
+	rc = addr_set_export(&o->addr, line->export_name, err);
+	for (uint32_t i = 0; i < o->other_count && !rc; i++)
+		rc = addr_set_export(&o->others[i], line->export_name, err);
+	return rc;
+}
+
 static int parse(int argc, char **argv, struct attach_line *ret_line,
 		 struct err *err)
 {
@@ -482,8 +577,8 @@ static int parse(int argc, char **argv, struct attach_line *ret_line,
 	line.options.argc = argc;
 	line.options.argv = argv;
 	rc = take_words(&words, &line.options, err);
-	if (!rc && line.export_name)
-		rc = addr_set_export(&line.options.addr, line.export_name, err);
+	if (!rc)
+		rc = add_endpoints(&line, err);
 	if (!rc)
 		rc = check(&line.options, err);
 	if (!rc)

@@ -18,6 +18,7 @@ _nbd_client_values() {
 	case $1 in
 	--tls) echo off allow require ;;
 	--swap) echo best-effort ;;
+	--identity) echo description ;;
 	--rw) echo read write randread randwrite verify ;;
 	--without)
 		echo reserve donor socket-memory cgroup mlock flusher fifo oom \

@@ -26,7 +26,10 @@ struct attach_options {
 	int argc; /* the command line that says all this */
 	char *const *argv;
 	bool recover; /* the device is there, only its processes have died */
-	struct addr addr;
+	struct addr addr; /* of the preferred server */
+	struct addr others[ENDPOINTS_MAX - 1];
+	uint32_t other_count;
+	bool described; /* compare the export's description */
 	struct tls_options tls;
 	enum front_kind front;
 	int32_t index; /* 3: /dev/nbd3; -1: the first free */
@@ -52,6 +55,13 @@ struct attach_options {
 	uint32_t shed_port_count; /* but not those of these ports */
 	uint16_t shed_ports[SHED_PORTS_MAX];
 };
+
+/* The preferred server is number 0. */
+static inline const struct addr *attach_addr(const struct attach_options *o,
+					     uint32_t i)
+{
+	return i ? &o->others[i - 1] : &o->addr;
+}
 
 /*
  * Attaches, and returns in the caller's process once the device is usable, with

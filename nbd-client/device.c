@@ -38,7 +38,8 @@ static int connect_up(struct device *d, struct err *err)
 
 	device_watch_link(d);
 	ret = conn_open(&d->conn, err);
-	if (ret == 0 && d->conn.tls && !d->conn.handshake.info.tls)
+	if (ret == 0 && d->conn.ends->list[d->conn.at].tls &&
+	    !d->conn.handshake.info.tls)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: not encrypted: the server says that it has no TLS, and --tls=allow lets that pass",
 			d->path);

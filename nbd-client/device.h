@@ -65,7 +65,7 @@ struct device {
 	int lock_fd;          /* attaches take turns choosing a device */
 	int report_fd;        /* to who waits for the attach; not a worker's */
 
-	struct tls tls;
+	struct tls tls[ENDPOINTS_MAX];
 	struct conn conn;
 	struct genl genl;
 	struct ctl_socket ctl;

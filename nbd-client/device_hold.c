@@ -90,9 +90,12 @@ static int probe_up(struct device *d, struct err *err)
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
+	for (uint32_t i = 0; i < o->other_count && !ret; i++)
+		ret = conn_add(&d->conn, &o->others[i], err);
 	d->conn.fence_ms = o->fence_ms;
+	d->conn.ends->described = o->described;
 	if (!ret)
-		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
+		ret = conn_init_tls(&d->conn, d->tls, &o->tls, err);
 	if (!ret)
 		ret = conn_probe(&d->conn, err); /* opened once protected */
 	if (ret < 0)
@@ -107,7 +110,8 @@ static int probe_up(struct device *d, struct err *err)
 static void probe_down(struct device *d)
 {
 	conn_fini(&d->conn);
-	tls_close(&d->tls);
+	for (uint32_t i = 0; i < ENDPOINTS_MAX; i++)
+		tls_close(&d->tls[i]);
 }
 
 /* ---- which device ---- */
@@ -145,21 +149,20 @@ void device_set_name(struct device *d, enum front_kind front)
 static int sockets_up(struct device *d, struct err *err)
 {
 	struct stats_guarantee *rows = d->rows;
-	int family = d->conn.family;
-	int reserved, ret;
+	struct sockets *sockets = &d->conn.ends->sockets;
+	int reserved = 0;
+	int ret = endpoints_prepare(d->conn.ends, d->conn.known_at,
+				    d->conn.family, &reserved, err);
 
-	if (family != AF_INET && family != AF_INET6)
-		return 0;
-	ret = sockets_prepare(&d->conn.sockets, family, &reserved, err);
-	if (ret < 0 || d->options->swap == SWAP_NO)
+	if (ret < 0 || !sockets->count || d->options->swap == SWAP_NO)
 		return ret;
 	if (measure_left_out(MEASURE_SOCKET_MEMORY))
 		; /* asked for none */
 	else if (reserved == 0)
 		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_OK,
 				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
-				    d->conn.sockets.memory.reserve_bytes / KIB,
-				    SOCKETS_COUNT);
+				    sockets->memory.reserve_bytes / KIB,
+				    sockets->count);
 	else
 		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_DEGRADED,
 				    "no SO_RESERVE_MEM: %s",
@@ -368,7 +371,7 @@ static int shed_up(struct device *d, struct err *err)
 
 	if (!o->shed)
 		return 0;
-	ret = shed_open(&d->shed, d->name, &d->conn.addrs, o->shed_ports,
+	ret = shed_open(&d->shed, d->name, d->conn.ends, o->shed_ports,
 			o->shed_port_count, d->rows, err);
 	if (ret < 0 && o->swap == SWAP_BEST_EFFORT) {
 		err_clear(err); /* the row tells */

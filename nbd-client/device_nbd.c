@@ -77,10 +77,10 @@ static int make_device(struct device *d, struct err *err)
 	const struct socket_memory none = { 0 };
 	struct stats_guarantee unused[STATS_GUARANTEES] = { 0 };
 	struct sockets sockets;
-	int reserved, ret;
+	int reserved = 0, ret;
 
 	sockets_init(&sockets, &none);
-	ret = sockets_prepare(&sockets, AF_INET, &reserved, err);
+	ret = sockets_prepare(&sockets, AF_INET, 1, &reserved, err);
 	if (!ret)
 		donor_donate(&sockets, &d->genl, d->index, unused);
 	sockets_fini(&sockets);
@@ -100,7 +100,7 @@ static void donate(struct device *d)
 		stats_guarantee_set(d->rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: no other nbd device is free");
 	else
-		donor_donate(&d->conn.sockets, &d->genl, index, d->rows);
+		donor_donate(&d->conn.ends->sockets, &d->genl, index, d->rows);
 }
 
 static int tune_early_up(struct device *d, struct err *err)

@@ -195,7 +195,7 @@ static void link_lost(struct device *d)
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: link to %s lost: %s; reconnecting", d->path,
-			d->conn.addrs.where, reason);
+			conn_where(&d->conn), reason);
 }
 
 static void on_link_change(struct conn *c, enum conn_state was)
@@ -238,7 +238,7 @@ void device_step_link(struct device *d)
 	show_interruption(d);
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
-		d->conn.addrs.where);
+		conn_where(&d->conn));
 }
 
 /* I/O fails only where the user has said after how long. */

@@ -71,6 +71,8 @@ static void one_event(void)
 		break;
 	case 3:
 		fake_net.server = fake_net_random(FAKE_SERVERS);
+		fake_net.others[0] = fake_net_random(FAKE_SERVERS);
+		fake_net.others[1] = fake_net_random(FAKE_SERVERS);
 		fake_net.tls_fails = fake_net_random(8) == 0;
 		fake_net.no_sockets = fake_net_random(16) == 0;
 		break;
@@ -89,6 +91,8 @@ static void one_event(void)
 static void peace(void)
 {
 	fake_net.server = FAKE_GOOD;
+	fake_net.others[0] = FAKE_GOOD;
+	fake_net.others[1] = FAKE_GOOD;
 	fake_net.tls_fails = false;
 	fake_net.no_sockets = false;
 	if (rig_conn.state == CONN_UP)
@@ -101,6 +105,8 @@ static void simulate(bool tls, bool prepared)
 	uint64_t up = 0;
 
 	rig_open(tls, prepared);
+	if (!tls)
+		rig_add_others();
 	memset(visits, 0, sizeof(visits));
 	peace(); /* now it is known what the export is */
 	for (uint32_t i = 0; i < EVENTS; i++) {
