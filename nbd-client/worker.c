@@ -40,23 +40,23 @@ static bool on_request(struct device *d, const struct ctl_request *request,
 /* Until somebody detaches the device, or it goes away by itself. */
 static int serve(struct device *d, int parent_fd, bool *ret_force)
 {
-	struct pollfd fds[CTL_POLLFDS + 4];
+	struct pollfd fds[3 + QUEUES_MAX + CTL_POLLFDS];
+	const uint32_t links = d->queue_count;
 	struct ctl_request request;
 	uint32_t client;
 	uint64_t tick_ns = 0;
 
 	for (;;) {
-		int due_ms = conn_due_ms(&d->conn, clock_now_ns());
+		int due_ms = device_poll_links(d, fds + 3);
 		size_t n;
 
 		fds[0] = (struct pollfd){ .fd = d->news_fd, .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = parent_fd, .events = POLLIN };
 		fds[2] = (struct pollfd){ .fd = d->pressure.trigger_fd,
 					  .events = POLLPRI };
-		conn_pollfd(&d->conn, &fds[3]);
-		ordinary_update(&d->ctl.ordinary, engine_is_low(d->engine),
+		ordinary_update(&d->ctl.ordinary, device_is_low(d),
 				clock_now_ns());
-		n = 4 + ctl_pollfds(&d->ctl, fds + 4);
+		n = 3 + links + ctl_pollfds(&d->ctl, fds + 3 + links);
 		poll(fds, n,
 		     due_ms >= 0 && due_ms < TICK_MS ? due_ms : TICK_MS);
 		if (fds[0].revents)
@@ -73,16 +73,15 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 			*ret_force = request.flags & CTL_FLAG_FORCE;
 			return 0;
 		}
-		if (d->failed)
+		if (device_failed(d))
 			return -EIO;
-		if (d->front_gone)
+		if (device_front_gone(d))
 			return -ENODEV;
 		if (clock_now_ns() - tick_ns >= NS_PER_S) {
 			tick_ns = clock_now_ns();
 			device_tick(d);
 		}
-		if (fds[3].revents || conn_due_ms(&d->conn, clock_now_ns()) == 0)
-			device_step_link(d);
+		device_step_links(d, fds + 3);
 	}
 }
 
@@ -109,7 +108,7 @@ static int run(struct device *d, int parent_fd, bool detach)
 	if (!detach)
 		ret = serve(d, parent_fd, &force);
 	if (ret == -EIO) {
-		log_say(LOG_LEVEL_ERR, "%s: the data thread's io_uring failed",
+		log_say(LOG_LEVEL_ERR, "%s: the io_uring of a data thread failed",
 			d->path);
 		return WORKER_FAILED;
 	}
