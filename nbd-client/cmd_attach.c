@@ -118,6 +118,8 @@ static int set_shed_exempt(void *target, const char *value, struct err *err)
 	}
 }
 
+#define FAILBACK_S_MAX 86400u
+
 static int too_many_servers(struct err *err)
 {
 	return err_set(err, X_USAGE, E2BIG, "a device has at most %u servers",
@@ -132,6 +134,20 @@ static int set_endpoint(void *target, const char *value, struct err *err)
 	if (line->endpoint_count == ENDPOINTS_MAX)
 		return too_many_servers(err);
 	line->endpoints[line->endpoint_count++] = value;
+	return 0;
+}
+
+static int set_failback(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+	uint64_t seconds = STANDBY_FAILBACK_S_DEFAULT;
+
+	if (value && (options_parse_number(value, &seconds) || !seconds ||
+		      seconds > FAILBACK_S_MAX))
+		return err_set(err, X_USAGE, EINVAL,
+			       "--failback takes 1 to %u seconds",
+			       FAILBACK_S_MAX);
+	line->options.failback_s = (uint32_t)seconds;
 	return 0;
 }
 
@@ -175,6 +191,10 @@ static const struct option_spec attach_options[] = {
 	  .set = set_endpoint,
 	  .help = "another server of the same, for when those before\n"
 		  "it cannot be reached" },
+	{ .name = "failback", .kind = OPTION_CALL, .value = "[=SECONDS]",
+	  .set = set_failback,
+	  .help = "back to the first server when it has been there\n"
+		  "for so long again (30); else by reconnect only" },
 	{ .name = "identity", .kind = OPTION_CALL, .value = "description",
 	  .set = set_identity,
 	  .help = "serve only what the server describes in the same\n"
@@ -342,6 +362,10 @@ static int check(struct attach_options *options, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--force says that --swapon may overwrite the "
 			       "export; leave it out or add --swapon");
+	if (options->failback_s && !options->other_count)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--failback is about several servers; leave it "
+			       "out or add --endpoint");
 	if (options->shed_port_count && !options->shed)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--shed-exempt says what --shed may not drop; "

@@ -30,6 +30,7 @@ struct attach_options {
 	struct addr others[ENDPOINTS_MAX - 1];
 	uint32_t other_count;
 	bool described; /* compare the export's description */
+	uint32_t failback_s; /* back to the preferred server so late; 0: never */
 	struct tls_options tls;
 	enum front_kind front;
 	int32_t index; /* 3: /dev/nbd3; -1: the first free */

@@ -140,6 +140,8 @@ static int engines_up(struct device *d, struct err *err)
 {
 	int ret = 0;
 
+	if (d->again)
+		device_recall_server(d);
 	d->page->pinned_bytes =
 		d->queue_count * sizing_request_bytes(&d->config);
 	EACH_QUEUE(q, d)

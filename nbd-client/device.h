@@ -29,6 +29,7 @@
 #include "nbd-client/genl.h"
 #include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
+#include "nbd-client/standby.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/ublk_ctl.h"
 
@@ -40,6 +41,8 @@ struct device_shared {
 	bool appeared;     /* the kernel has the device */
 	uint64_t died_ns;  /* when the last worker was seen to have died */
 	int32_t ready_pid; /* the worker that has attached, or taken over */
+	uint32_t server;   /* in use */
+	uint64_t export_bytes; /* as it said last */
 };
 
 struct device;
@@ -105,6 +108,8 @@ struct device {
 	struct tls tls[ENDPOINTS_MAX];
 	struct queue *queues;
 	uint32_t queue_count;
+	struct standby standby; /* for the connection of the first queue */
+	uint32_t reconnect_client; /* waits for the outcome */
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
@@ -173,8 +178,17 @@ void device_on_pressure(struct device *d, short events);
 /* Once a second: time-outs; refreshes the slow numbers of the page. */
 void device_tick(struct device *d);
 
+/* Goes to the server of that number, from 1; 0: anew to the same. */
+void device_reconnect(struct device *d, uint32_t number, uint32_t client);
+
+/* Somebody has changed the kernel's size of the device. */
+void device_on_resize(struct device *d);
+
+/* A link of each queue, and one that waits. */
+#define DEVICE_LINKS_MAX (QUEUES_MAX + 1u)
+
 /*
- * What the links wait for: fills in queue_count of ret_fds. Returns milliseconds
+ * What the links wait for: fills in queue_count + 1 of ret_fds. Returns milliseconds
  * until device_step_links() is due in any case; -1: not without an event.
  */
 int device_poll_links(const struct device *d, struct pollfd *ret_fds);

@@ -20,6 +20,7 @@
 #include "common/proto.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
 #include "nbd-client/measure.h"
@@ -29,14 +30,17 @@
 
 /* ---- what the server has ---- */
 
-/* What is there already cannot become larger or smaller. */
-static int check_size(const struct device *d, struct err *err)
+/* What is there already cannot shrink; an export that has grown is as it was. */
+static int check_size(struct device *d, struct err *err)
 {
 	uint64_t bytes;
 
-	if (!d->options->recover || blockdev_size(d->name, &bytes) < 0 ||
-	    bytes == d->size_bytes)
+	if (!d->options->recover || blockdev_size(d->name, &bytes) < 0)
 		return 0;
+	if (bytes && bytes <= d->size_bytes) {
+		d->size_bytes = bytes;
+		return 0;
+	}
 	return err_set(err, X_REFUSED, ESTALE,
 		       "%s has %llu bytes but the export %llu; is it the right one?",
 		       d->path, (unsigned long long)bytes,
@@ -69,10 +73,7 @@ static int choose_blocks(struct device *d, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "the export has %llu bytes; --size can only be less",
 			       (unsigned long long)x->size_bytes);
-	d->size_bytes = proto_usable_bytes(d->options->size_bytes ?
-						   d->options->size_bytes :
-						   x->size_bytes,
-					   d->block_bytes);
+	d->size_bytes = device_usable_bytes(d);
 	if (!d->size_bytes)
 		return err_set(err, X_REFUSED, EINVAL,
 			       "the export has %llu bytes, less than a block of %u; "
@@ -113,11 +114,13 @@ static int probe_up(struct device *d, struct err *err)
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
 	d->config = sizing_config(o, &conn->export);
+	device_standby_up(d);
 	return choose_blocks(d, err);
 }
 
 static void probe_down(struct device *d)
 {
+	standby_fini(&d->standby);
 	EACH_QUEUE(q, d)
 		conn_fini(&q->conn);
 	free(d->queues);
@@ -219,6 +222,7 @@ static void fill_page(struct device *d)
 	p->open_rx_bytes = d->config.open.rx_bytes;
 	p->guaranteed_tx_bytes = d->config.guaranteed.tx_bytes;
 	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
+	device_fill_endpoints(d);
 }
 
 static int page_up(struct device *d, struct err *err)
@@ -371,6 +375,8 @@ static int hold_up(struct device *d, struct err *err)
 	d->shared = pin_carve(&d->held, sizeof(*d->shared));
 	d->reserve = pin_carve(&d->held, reserve_bytes);
 	pin_seal(&d->held);
+	d->shared->export_bytes = d->config.export->size_bytes;
+	d->shared->server = d->queues[0].conn.known_at;
 	/* Until it is taken over; a failure leaves it to another attempt. */
 	d->shared->died_ns = clock_now_ns();
 	return 0;

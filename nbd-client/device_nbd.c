@@ -154,12 +154,6 @@ static void pair_down(struct device *d)
 	d->kernel_end = -1;
 }
 
-/* NULL: too long for the kernel to keep. RECONFIGURE must repeat it. */
-static const char *backend(const struct device *d)
-{
-	return d->uri[GENL_BACKEND_BYTES - 1] ? NULL : d->uri;
-}
-
 /* Or its death would never show as an end of file. */
 static void close_kernel_end(struct device *d)
 {
@@ -192,7 +186,7 @@ static int appear_up(struct device *d, struct err *err)
 		.server_flags = d->config.export->flags & KERNEL_FLAGS,
 		.timeout_s = 0,
 		.dead_conn_timeout_s = dead_s ? dead_s : DEAD_CONN_FOREVER_S,
-		.backend = backend(d),
+		.backend = genl_backend(d->uri),
 	};
 	uint32_t index;
 	int ret;
@@ -240,7 +234,7 @@ static int appear_again(struct device *d, struct err *err)
 				return ret;
 		}
 		ret = genl_nbd_reconfigure(&d->genl, d->index, &d->kernel_end,
-					   1, backend(d), err);
+					   1, genl_backend(d->uri), err);
 		if (ret < 0)
 			return nbd_sysfs_pid(d->index, &pid) == -ENOENT ?
 				       -ENODEV : ret;

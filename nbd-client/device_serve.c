@@ -171,8 +171,10 @@ void device_link_up(struct queue *q)
 	show_tls(q->device->page, c);
 	q->engine->mail.link_fd = c->fd;
 	q->engine->mail.structured = c->handshake.info.structured;
+	q->engine->mail.export_bytes = c->export.size_bytes;
 	conn_take(c);
 	engine_post(q->engine, MAIL_LINK_UP);
+	device_keep_server(q->device);
 }
 
 /* The device is as well as the first of its links that is not up. */
@@ -199,15 +201,12 @@ static void show_interruption(struct device *d)
 		(unsigned long long)p->interruption_ms);
 }
 
-/* True if it says something new. */
-static bool show_error(struct device *d, const char *text)
+static void show_error(struct device *d, const char *text)
 {
-	char *shown = d->page->link_error;
-	size_t room = sizeof(d->page->link_error);
-	bool is_new = strncmp(shown, text, room - 1) != 0;
+	int room = sizeof(d->page->link_error) - 1;
 
-	snprintf(shown, room, "%.*s", (int)room - 1, text);
-	return is_new;
+	snprintf(d->page->link_error, sizeof(d->page->link_error), "%.*s",
+		 room, text);
 }
 
 static void link_lost(struct queue *q)
@@ -260,13 +259,16 @@ static void show_unfenced(struct device *d, const struct conn *c)
 static void on_link_change(struct conn *c, enum conn_state was)
 {
 	struct device *d = list_entry(c, struct queue, conn)->device;
+	bool is_new = device_show_endpoint(d, c);
 
 	show_link(d->page, worst_link(d));
 	log_say(LOG_LEVEL_DEBUG, "%s: link: %s, was %s", d->path,
 		stats_link_name(c->state), stats_link_name(was));
 	if (c->state != CONN_DOWN)
 		return;
-	if (c->failed && show_error(d, c->err.text))
+	if (c->failed)
+		show_error(d, c->err.text);
+	if (is_new)
 		log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, c->err.text);
 	show_unfenced(d, c);
 }
@@ -281,7 +283,10 @@ static void step_link(struct queue *q)
 {
 	struct device *d = q->device;
 
-	conn_step(&q->conn);
+	if (q->index == 0)
+		standby_step(&d->standby);
+	else
+		conn_step(&q->conn);
 	if (q->conn.state != CONN_READY)
 		return;
 	device_link_up(q);
@@ -294,8 +299,9 @@ static void step_link(struct queue *q)
 int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 {
 	uint64_t now_ns = clock_now_ns();
-	int first_ms = -1;
+	int first_ms = standby_due_ms(&d->standby, now_ns);
 
+	standby_pollfd(&d->standby, &ret_fds[d->queue_count]);
 	EACH_QUEUE(q, d) {
 		int due_ms = conn_due_ms(&q->conn, now_ns);
 
@@ -308,10 +314,19 @@ int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 
 void device_step_links(struct device *d, const struct pollfd *fds)
 {
+	uint64_t now_ns = clock_now_ns();
+	bool standby = fds[d->queue_count].revents ||
+		       standby_due_ms(&d->standby, now_ns) == 0;
+
+	d->standby.plentiful = d->page->state == STATS_LIVE &&
+			       d->pressure.watching &&
+			       pressure_is_plentiful(&d->pressure);
 	EACH_QUEUE(q, d)
 		if (fds[q->index].revents ||
-		    conn_due_ms(&q->conn, clock_now_ns()) == 0)
+		    conn_due_ms(&q->conn, now_ns) == 0 ||
+		    (q->index == 0 && standby))
 			step_link(q);
+	device_step_standby(d);
 }
 
 /* I/O fails only where the user has said after how long. */
@@ -512,7 +527,7 @@ bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
 		 uint32_t timeout_ms)
 {
 	uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-	struct pollfd fds[1 + QUEUES_MAX] = {
+	struct pollfd fds[1 + DEVICE_LINKS_MAX] = {
 		{ .fd = d->news_fd, .events = POLLIN },
 	};
 
@@ -525,7 +540,7 @@ bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
 			return false;
 		if (due_ms >= 0 && due_ms < left_ms)
 			left_ms = due_ms;
-		if (poll(fds, 1 + d->queue_count, left_ms) > 0 &&
+		if (poll(fds, 2 + d->queue_count, left_ms) > 0 &&
 		    fds[0].revents)
 			device_on_news(d);
 		device_step_links(d, fds + 1);

@@ -396,6 +396,8 @@ static void attach_takes_several_servers(void **state)
 		{ { "nbd://a/x", "--endpoint=nbds://b/x", "--tls-ca=f" },
 		  { "a", "b" }, "x", true },
 	};
+	static const char *const all[] = { "nbd://a/,nbd://b/", "--failback",
+					   "--identity=description", NULL };
 	char out[64];
 	struct err err;
 
@@ -417,7 +419,11 @@ static void attach_takes_several_servers(void **state)
 			assert_string_equal(seen.others[0].export_name, "y");
 		assert_int_equal(seen.tls.partly, cases[i].partly);
 		assert_false(seen.described);
+		assert_int_equal(seen.failback_s, 0);
 	}
+	assert_int_equal(attach(&err, out, sizeof(out), all), 0);
+	assert_int_equal(seen.failback_s, 30);
+	assert_true(seen.described);
 }
 
 static void attach_refuses(void **state)
@@ -449,6 +455,8 @@ static void attach_refuses(void **state)
 		{ "nbd://a/", "--endpoint=b", "--tls-ca=f" },
 		{ "nbd://a/", "--identity" },
 		{ "nbd://a/", "--identity=size" },
+		{ "nbd://a/", "--failback" },
+		{ "nbd://a/,nbd://b/", "--failback=0" },
 	};
 	char out[64];
 	struct err err;
