@@ -207,6 +207,17 @@ static void put_link_error(struct table *table, const struct stats_page *page)
 	put_text(table, page->link_error, sizeof(page->link_error));
 }
 
+/* How long the server has owed an answer without a sign. */
+static void put_server_silent(struct table *table,
+			      const struct stats_page *page)
+{
+	uint64_t since_ns = page->data.owed_since_ns;
+	uint64_t now_ns = clock_now_ns();
+
+	table_number(table, since_ns && since_ns < now_ns ?
+				    (now_ns - since_ns) / NS_PER_MS : 0);
+}
+
 static void put_shed(struct table *table, const struct stats_page *page)
 {
 	table_string(table, stats_shed_name(page->shed));
@@ -259,6 +270,12 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, connect_attempts, "connect_attempts",
 	      "Attempts since lost"),
 	FIELD_CALL(put_link_next, "link_next_ms", "Next attempt in, ms"),
+	FIELD(NUMBER, request_timeout_ms, "request_timeout_ms",
+	      "Request time-out, ms"),
+	FIELD_CALL(put_server_silent, "server_silent_ms", "Answer owed for, ms"),
+	FIELD(NUMBER, probes, "probes", "Probes of a silent server"),
+	FIELD(NUMBER, links_replaced, "links_replaced",
+	      "Silent links replaced"),
 	FIELD(NUMBER, unfenced, "unfenced", "Old links not seen to end"),
 	FIELD_CALL(put_shed, "shed", "Traffic shedding"),
 	FIELD(TIME, shed_since, "shed_since", "Shedding so since"),
@@ -377,7 +394,7 @@ static const struct field memory_fields[] = {
 	      "Messages deferred"),
 };
 
-#define FIELDS_MAX 48
+#define FIELDS_MAX 64
 _Static_assert(COUNT(device_fields) <= FIELDS_MAX &&
 		       COUNT(resource_fields) <= FIELDS_MAX &&
 		       COUNT(memory_fields) <= FIELDS_MAX,

@@ -15,14 +15,9 @@
 /* An end that sends without end is not waited for. */
 #define FENCE_READS_MAX 64
 
-static const struct endpoint *end_of(const struct conn *c)
-{
-	return &c->ends->list[c->at];
-}
-
 const char *conn_where(const struct conn *c)
 {
-	return end_of(c)->addrs.where;
+	return conn_end(c)->addrs.where;
 }
 
 /* ---- when to try, and where ---- */
@@ -121,7 +116,7 @@ static enum conn_event act_dial(struct conn *c)
 	c->tried = c->at;
 	c->failed = 0;
 	err_clear(&c->err);
-	link_dial_start(&c->dial, &end_of(c)->addrs, &source,
+	link_dial_start(&c->dial, &conn_end(c)->addrs, &source,
 			(int)c->handshake_ms);
 	return CONN_EV_STEP;
 }
@@ -142,7 +137,7 @@ static enum conn_event act_dial_on(struct conn *c)
 
 static enum conn_event act_talk(struct conn *c)
 {
-	const struct endpoint *end = end_of(c);
+	const struct endpoint *end = conn_end(c);
 	struct handshake_params params = {
 		.goal = c->goal,
 		.tls = end->tls ? end->tls->mode : HANDSHAKE_TLS_OFF,
@@ -218,6 +213,7 @@ static enum conn_event act_agreed(struct conn *c)
 	end_tls(c);
 	c->attempts = 0;
 	c->left = c->round;
+	c->mute = false;
 	c->up_since_ns = clock_now_ns();
 	return CONN_EV_NONE;
 }
@@ -300,7 +296,7 @@ static enum conn_event act_inherit(struct conn *c)
 	sockets_each(&c->ends->sockets, stop_sending);
 	begin_fence(c);
 	c->fence_blind = !c->ends->sockets.count ||
-			 end_of(c)->addr->kind == ADDR_UNIX;
+			 conn_end(c)->addr->kind == ADDR_UNIX;
 	return CONN_EV_STEP;
 }
 
@@ -329,7 +325,8 @@ static enum conn_event act_fence_on(struct conn *c)
 
 static enum conn_event act_ended(struct conn *c)
 {
-	bool good = clock_now_ns() - c->up_since_ns >= CONN_GOOD_MS * NS_PER_MS;
+	bool good = !c->mute && clock_now_ns() - c->up_since_ns >=
+					CONN_GOOD_MS * NS_PER_MS;
 
 	if (c->fd >= 0)
 		sockets_give(&c->ends->sockets, c->fd);

@@ -32,7 +32,8 @@
 
 /*
  * A link that lasted so long was a good one: its loss is answered at once. One
- * that breaks earlier, negotiated or not, is not tried again without a pause.
+ * that breaks earlier, negotiated or not, or on which no request was ever
+ * answered, is not tried again without a pause.
  */
 #define CONN_GOOD_MS 5000u
 
@@ -94,6 +95,7 @@ struct conn {
 	uint64_t next_attempt_ns;
 	uint64_t down_since_ns;
 	uint64_t up_since_ns;
+	bool mute; /* UP: set by the owner if it has had no answer on it */
 	uint64_t attempts; /* since there was one; 0 from READY to FENCE */
 
 	/* The attempt that is being made, or was made last. */
@@ -183,7 +185,12 @@ void conn_step(struct conn *c);
 /* DOWN: does not wait for the next attempt to be due. */
 void conn_hurry(struct conn *c);
 
-/* What is there, or is tried next, as people know it. */
+/* The server that is there, or is tried next; its name for people. */
+static inline const struct endpoint *conn_end(const struct conn *c)
+{
+	return &c->ends->list[c->at];
+}
+
 const char *conn_where(const struct conn *c);
 
 /*

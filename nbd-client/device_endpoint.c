@@ -154,9 +154,10 @@ void device_reconnect(struct device *d, uint32_t number, uint32_t client)
 void device_step_standby(struct device *d)
 {
 	const struct err *err = &d->standby.err;
+	const char *why = standby_wants_drop(&d->standby, clock_now_ns());
 
-	if (standby_wants_drop(&d->standby, clock_now_ns()))
-		device_post(d, MAIL_LINK_DROP);
+	if (why)
+		device_give_up(&d->queues[0], why, 0);
 	switch (standby_outcome(&d->standby)) {
 	case STANDBY_DONE:
 		ctl_reply(&d->ctl, d->reconnect_client, EXIT_OK, NULL);

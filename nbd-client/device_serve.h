@@ -38,6 +38,9 @@ void device_step_standby(struct device *d);
 
 /* ---- device_serve.c ---- */
 
+/* Ends a link that is up; mail: besides. */
+void device_give_up(struct queue *q, const char *why, uint32_t mail);
+
 /* Hands the negotiated connection to the engine. */
 void device_link_up(struct queue *q);
 

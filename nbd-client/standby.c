@@ -65,7 +65,7 @@ static int dial_due_ms(const struct standby *s, uint64_t now_ns)
 		return -1;
 	if (is_wanted_elsewhere(s))
 		return 0;
-	return s->plentiful && s->active->ends->count > 1 ?
+	return (s->plentiful || s->leave) && s->active->ends->count > 1 ?
 		       conn_due_ms(&s->conn, now_ns) : -1;
 }
 
@@ -138,28 +138,33 @@ int standby_due_ms(const struct standby *s, uint64_t now_ns)
 
 /* ---- giving a good link up ---- */
 
-static bool is_better(const struct standby *s, uint64_t now_ns)
+static const char *why_other(const struct standby *s, uint64_t now_ns)
 {
 	const struct conn *c = &s->conn;
 
 	if (c->state != CONN_READY)
-		return false;
+		return NULL;
 	if (s->asked)
-		return c->at == s->wanted;
-	return s->failback_ms && c->at == 0 && s->active->at != 0 &&
-	       now_ns - c->up_since_ns >= s->failback_ms * NS_PER_MS;
+		return c->at == s->wanted ? "another server is wanted" : NULL;
+	if (s->leave)
+		return "the server does not answer, and another is ready";
+	if (s->failback_ms && c->at == 0 && s->active->at != 0 &&
+	    now_ns - c->up_since_ns >= s->failback_ms * NS_PER_MS)
+		return "the preferred server is back";
+	return NULL;
 }
 
-bool standby_wants_drop(struct standby *s, uint64_t now_ns)
+const char *standby_wants_drop(struct standby *s, uint64_t now_ns)
 {
 	const struct conn *a = s->active;
+	const char *why = why_other(s, now_ns);
 
 	if (a->state != CONN_UP || s->dropping)
-		return false;
-	s->dropping = is_better(s, now_ns) ||
-		      (s->asked && s->wanted == a->at &&
-		       a->up_since_ns < s->asked_ns);
-	return s->dropping;
+		return NULL;
+	if (s->asked && s->wanted == a->at && a->up_since_ns < s->asked_ns)
+		why = "it is to be made anew";
+	s->dropping = why != NULL;
+	return why;
 }
 
 /* ---- commands ---- */

@@ -33,6 +33,7 @@ struct standby {
 	struct conn *active;
 	uint32_t failback_ms; /* 0: back to the preferred one by command only */
 	bool plentiful;	      /* by the owner: memory, for what can wait */
+	bool leave; /* by the owner: any other that is ready is better */
 	bool dropping;	      /* the owner has been told, and is at it */
 
 	/* A command: */
@@ -55,8 +56,11 @@ void standby_step(struct standby *s);
 void standby_pollfd(const struct standby *s, struct pollfd *ret);
 int standby_due_ms(const struct standby *s, uint64_t now_ns);
 
-/* True, once: the active link is to be given up in favour of another. */
-bool standby_wants_drop(struct standby *s, uint64_t now_ns);
+/*
+ * Why the active link is to be given up in favour of another, once; NULL: it is
+ * not.
+ */
+const char *standby_wants_drop(struct standby *s, uint64_t now_ns);
 
 /* Make the active link anew, now, to this server. One command at a time. */
 void standby_ask(struct standby *s, uint32_t at);

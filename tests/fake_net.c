@@ -7,6 +7,7 @@
 
 #include "common/bytes.h"
 #include "common/clock.h"
+#include "common/proto.h"
 #include "include/nbd-wire.h"
 #include "nbd-client/link_io.h"
 #include "nbd-client/link_tls.h"
@@ -23,6 +24,7 @@ enum stage { CLOSED, NEW, CONNECTING, FAILED, CONNECTED };
 
 static struct end {
 	enum stage stage;
+	int family;
 	enum fake_server server;
 	bool greeted;
 	bool flagged;	/* the client's flags have come */
@@ -163,6 +165,31 @@ static bool read_option(struct end *e)
 	return true;
 }
 
+/* Reads get no data: nobody looks at them. */
+static void answer_requests(struct end *e)
+{
+	struct proto_request r;
+	uint8_t head[sizeof(struct nbd_simple_reply)];
+
+	for (; e->in_bytes >= sizeof(struct nbd_request);
+	     drop_in(e, sizeof(struct nbd_request))) {
+		if (proto_get_request(&r, e->in) < 0) {
+			fake_net.faults++;
+			continue;
+		}
+		if (r.command == NBD_CMD_DISC) {
+			e->they_ended = true;
+			continue;
+		}
+		fake_net.asked = r.command;
+		fake_net.asked_offset = r.offset_bytes;
+		fake_net.asked_bytes = r.length_bytes;
+		proto_put_simple_reply(head, NBD_SUCCESS, r.cookie);
+		if (e->server != FAKE_UNANSWERED)
+			say(e, head, sizeof(head));
+	}
+}
+
 static void serve(struct end *e)
 {
 	if (e->server == FAKE_SILENT || e->reset)
@@ -178,7 +205,7 @@ static void serve(struct end *e)
 		return;
 	}
 	if (e->agreed)
-		e->in_bytes = 0;
+		answer_requests(e);
 	else
 		while (read_option(e))
 			;
@@ -215,6 +242,17 @@ void fake_net_drop_all(void)
 	}
 }
 
+bool fake_net_ready(int fd, short events)
+{
+	const struct end *e = end_of(fd);
+	bool in = e->out_bytes || e->they_ended || e->reset || e->cut;
+	bool out = e->in_bytes < BUFFER_BYTES || e->we_ended || e->reset;
+
+	if (e->stage != CONNECTED)
+		return e->stage == FAILED;
+	return (events & POLLIN && in) || (events & POLLOUT && out);
+}
+
 /* ---- link_io.h ---- */
 
 uint64_t link_deadline(int timeout_ms)
@@ -248,13 +286,12 @@ bool link_is_gone(int error)
 
 int link_socket(int family)
 {
-	(void)family;
 	if (fake_net.no_sockets)
 		return -EMFILE;
 	for (int i = 0; i < SOCKETS; i++) {
 		if (ends[i].stage != CLOSED)
 			continue;
-		ends[i] = (struct end){ .stage = NEW };
+		ends[i] = (struct end){ .stage = NEW, .family = family };
 		fake_net.made++;
 		if (++fake_net.open > fake_net.open_max)
 			fake_net.open_max = fake_net.open;
@@ -288,7 +325,11 @@ int link_begin_connect(int fd, const struct sockaddr_storage *sa,
 	(void)bytes;
 	if (e->stage != NEW)
 		return -EISCONN;
-	*e = (struct end){ .stage = CONNECTING, .server = server_at(sa) };
+	if (server_at(sa) == FAKE_BUSY)
+		return -EAGAIN;
+	*e = (struct end){ .stage = CONNECTING,
+			   .family = e->family,
+			   .server = server_at(sa) };
 	return -EINPROGRESS;
 }
 
@@ -312,13 +353,15 @@ int link_end_connect(int fd)
 
 void link_set_patience(int fd, uint32_t timeout_ms)
 {
-	(void)timeout_ms;
+	fake_net.timeout_ms = timeout_ms;
 	end_of(fd);
 }
 
 int link_disconnect(int fd)
 {
-	*end_of(fd) = (struct end){ .stage = NEW };
+	struct end *e = end_of(fd);
+
+	*e = (struct end){ .stage = NEW, .family = e->family };
 	return 0;
 }
 
@@ -376,10 +419,15 @@ void link_shutdown(int fd, int how)
 	e->cut |= how == SHUT_RDWR;
 }
 
-int link_family(int fd)
+int link_queued(int fd)
 {
 	end_of(fd);
-	return AF_INET;
+	return fake_net.queued;
+}
+
+int link_family(int fd)
+{
+	return end_of(fd)->family;
 }
 
 /* ---- link_tls.h: nothing is encrypted, but there is a handshake ---- */
@@ -408,7 +456,7 @@ int link_tls_step(struct link_tls *l, int fd, struct err *err)
 short link_tls_events(const struct link_tls *l)
 {
 	(void)l;
-	return POLLIN;
+	return POLLIN | POLLOUT;
 }
 
 ssize_t link_tls_send(struct link_tls *l, const void *from, size_t bytes)

@@ -15,6 +15,7 @@ enum fake_server {
 	FAKE_GOOD,
 	FAKE_UNREACHABLE, /* it never comes about */
 	FAKE_REFUSED,
+	FAKE_BUSY,	  /* its queue is full: EAGAIN */
 	FAKE_SILENT,	  /* accepts, and says nothing */
 	FAKE_HANGS_UP,	  /* in the midst of its words */
 	FAKE_RESETS,
@@ -22,6 +23,7 @@ enum fake_server {
 	FAKE_REFUSES,	  /* the export */
 	FAKE_CHANGED,	  /* a smaller export */
 	FAKE_NO_END,	  /* good, but never closes its end */
+	FAKE_UNANSWERED,  /* negotiates, and answers no request */
 	FAKE_SERVERS,
 };
 
@@ -38,6 +40,11 @@ struct fake_net {
 	uint32_t open_max;
 	uint64_t made;
 	uint64_t faults; /* a closed socket was used */
+	int queued;	 /* link_queued() */
+	uint16_t asked;	 /* the last request: its command, and place */
+	uint64_t asked_offset;
+	uint32_t asked_bytes;
+	uint32_t timeout_ms; /* the last link_set_patience() */
 };
 
 extern struct fake_net fake_net;
@@ -49,6 +56,9 @@ uint32_t fake_net_random(uint32_t below);
 
 /* The network goes on: a connection comes about, bytes arrive, an end is seen. */
 void fake_net_progress(void);
+
+/* What poll(2) would say of it: whether one of these events, or an error, is there. */
+bool fake_net_ready(int fd, short events);
 
 /* The server ends or resets this connection, or all of them. */
 void fake_net_drop(int fd);

@@ -193,6 +193,13 @@ static void pauses_grow_and_are_forgotten(void **state)
 	conn_shutdown(&rig_conn, 0);
 	rig_until(CONN_DOWN);
 	assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
+	/* one that lasted and has answered nothing: not at once, either */
+	rig_until(CONN_UP);
+	fake_clock_advance_us(1000u * CONN_GOOD_MS);
+	rig_conn.mute = true;
+	conn_shutdown(&rig_conn, 0);
+	rig_until(CONN_DOWN);
+	assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
 	/* unless somebody wants it */
 	conn_hurry(&rig_conn);
 	assert_int_equal(rig_conn.state, CONN_CONNECTING);
@@ -314,6 +321,32 @@ static void no_socket_can_be_had(void **state)
 	assert_true(conn_open(&rig_conn, &err) < 0);
 	assert_int_equal(err.exit_code, X_TLS);
 	rig_check();
+	rig_close();
+}
+
+/* A UNIX socket does not tell when there is room in the server's queue. */
+static void full_queue_is_tried_again(void **state)
+{
+	struct pollfd fd;
+
+	(void)state;
+	rig_open_unix(false);
+	fake_net.server = FAKE_BUSY;
+	conn_hurry(&rig_conn);
+	for (int i = 0; i < 3; i++) {
+		int due_ms = conn_due_ms(&rig_conn, clock_now_ns());
+
+		assert_int_equal(rig_conn.state, CONN_CONNECTING);
+		assert_in_range(due_ms, 1, RIG_HANDSHAKE_MS / 10);
+		fake_clock_advance_us(1000u * (uint32_t)due_ms);
+		assert_int_equal(conn_due_ms(&rig_conn, clock_now_ns()), 0);
+		conn_step(&rig_conn);
+	}
+	conn_pollfd(&rig_conn, &fd);
+	assert_int_equal(fd.fd, -1);
+	fake_net.server = FAKE_GOOD;
+	rig_until(CONN_UP);
+	assert_int_equal(rig_conn.attempts, 0);
 	rig_close();
 }
 
@@ -471,6 +504,7 @@ int main(void)
 		cmocka_unit_test(dead_process_is_fenced),
 		cmocka_unit_test(changes_are_told),
 		cmocka_unit_test(no_socket_can_be_had),
+		cmocka_unit_test(full_queue_is_tried_again),
 		cmocka_unit_test(servers_are_tried_in_order),
 		cmocka_unit_test(pause_comes_after_the_last),
 		cmocka_unit_test(lost_link_decides_where_to),

@@ -280,6 +280,28 @@ static void back_when_it_has_been_there_for_long(void **state)
 	end();
 }
 
+/* A server that owes an answer, and gives none to anybody. */
+static void silent_one_is_left_for_one_that_is_ready(void **state)
+{
+	(void)state;
+	begin(false, 0);
+	until_up(0);
+	standby.plentiful = false;
+	standby.leave = true;
+	fake_net.others[0] = FAKE_SILENT;
+	fake_net.others[1] = FAKE_REFUSED;
+	pass(60000);
+	assert_int_equal(rig_conn.state, CONN_UP);
+	assert_int_equal(drops, 0);
+	fake_net.others[1] = FAKE_GOOD;
+	assert_true(comes(&rig_conn, CONN_FENCE, PATIENCE_NS) ||
+		    rig_conn.at == 2);
+	standby.leave = false;
+	until_up(2);
+	assert_int_equal(drops, 1);
+	end();
+}
+
 static void command_goes_to_another(void **state)
 {
 	(void)state;
@@ -385,6 +407,7 @@ static void one_event(void)
 		fake_net.others[1] = fake_net_random(FAKE_SERVERS);
 		fake_net.no_sockets = fake_net_random(16) == 0;
 		standby.plentiful = fake_net_random(2);
+		standby.leave = fake_net_random(8) == 0;
 		break;
 	case 1:
 		if (rig_conn.state == CONN_UP && !fake_net_random(4))
@@ -423,6 +446,7 @@ static void simulate(bool with_tls, uint32_t failback_ms)
 		fake_net.others[0] = fake_net.others[1] = FAKE_GOOD;
 		fake_net.no_sockets = false;
 		standby.plentiful = true;
+		standby.leave = false;
 		if (standby.asked)
 			(void)until_ended();
 		assert_true(comes(&rig_conn, CONN_UP, PATIENCE_NS));
@@ -451,6 +475,7 @@ int main(void)
 		cmocka_unit_test(older_one_is_not_taken),
 		cmocka_unit_test(back_only_if_wanted),
 		cmocka_unit_test(back_when_it_has_been_there_for_long),
+		cmocka_unit_test(silent_one_is_left_for_one_that_is_ready),
 		cmocka_unit_test(command_goes_to_another),
 		cmocka_unit_test(good_link_is_not_given_up_for_a_bad_one),
 		cmocka_unit_test(command_renews_the_same),
