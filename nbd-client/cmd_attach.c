@@ -14,8 +14,9 @@
 #include "nbd-client/config.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/device.h"
+#include "nbd-client/dry_run.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/measure.h"
-#include "nbd-client/sizing.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/swap.h"
 #include "nbd-client/words.h"
@@ -25,6 +26,7 @@ struct attach_line {
 	const char *export_name; /* NULL: that of the URI */
 	uint32_t endpoint_count;
 	const char *endpoints[ENDPOINTS_MAX]; /* to be added to those of the URI */
+	bool recover;
 	struct output_options output; /* of --dry-run */
 };
 
@@ -176,12 +178,22 @@ static const struct option_spec attach_options[] = {
 	  .help = "with --swapon: overwrite other content" },
 	{ .name = "foreground", .kind = OPTION_FLAG, FIELD(options.foreground),
 	  .help = "serve in this process until detached" },
+	{ .name = "idempotent", .kind = OPTION_FLAG,
+	  FIELD(options.idempotent),
+	  .help = "a device that has the export already will do" },
+	{ .name = "recover", .kind = OPTION_FLAG, FIELD(recover),
+	  .help = "a device that a dead client has left is served\n"
+		  "again, as it was attached (see recover)" },
 	{ .name = "dry-run", .kind = OPTION_FLAG, FIELD(options.dry_run),
 	  .help = "attach nothing; print the memory it would take" },
 	{ .name = "json", .letter = 'J', .kind = OPTION_FLAG,
 	  FIELD(output.json), .help = "with --dry-run: print JSON" },
 	{ .name = "read-only", .kind = OPTION_FLAG, FIELD(options.read_only),
 	  .help = "the device cannot be written" },
+	{ .name = "kernel-path", .kind = OPTION_FLAG,
+	  FIELD(options.kernel_path),
+	  .help = "with nbd: the kernel's driver talks to the server\n"
+		  "itself; only the link is looked after" },
 	{ .name = "size", .kind = OPTION_CALL, .value = "BYTES",
 	  .set = set_size, .help = "use only the beginning of the export" },
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
@@ -277,7 +289,8 @@ static int take_device(const char *word, struct attach_options *options,
 	} else if (!strcmp(word, "ublk")) {
 		options->front = FRONT_UBLK;
 	} else if (!strcmp(word, "auto")) {
-		options->front = device_prefer_ublk();
+		options->front = options->kernel_path ? FRONT_NBD :
+							device_prefer_ublk();
 	} else {
 		rc = blockdev_parse(word, &device, err);
 		if (rc)
@@ -352,7 +365,7 @@ static int check_tls(struct attach_options *options, struct err *err)
 }
 
 /* What a single option's range cannot say. */
-static int check(struct attach_options *options, struct err *err)
+static int check(struct attach_options *options, bool recover, struct err *err)
 {
 	if (options->block_bytes & (options->block_bytes - 1))
 		return err_set(err, X_USAGE, EINVAL,
@@ -376,12 +389,23 @@ static int check(struct attach_options *options, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--shed-exempt says what --shed may not drop; "
 			       "leave it out or add --shed");
+	if (recover && options->index < 0)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--recover needs to know the device; give its name");
 	if (options->swapon && options->swap == SWAP_NO)
 		options->swap = SWAP_YES;
 	if (options->reserve_bytes && options->slots)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--reserve and --depth both say how many "
 			       "requests there can be; leave one of them out");
+	if (options->kernel_path && options->front == FRONT_UBLK)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--kernel-path is a way of the nbd driver's; use "
+			       "an nbd device or leave it out");
+	if (options->kernel_path && (options->slots || options->reserve_bytes))
+		return err_set(err, X_USAGE, EINVAL,
+			       "with --kernel-path there are no slots of ours; "
+			       "leave out --depth and --reserve");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
 	return check_tls(options, err);
@@ -411,107 +435,6 @@ static void print_device_old(const char *device)
 {
 	print("Connected ");
 	print_device(device);
-}
-
-static void print_lines(struct output *out, const char *key,
-			const struct sizing_line *lines, size_t count)
-{
-	const struct table_column columns[] = {
-		{ .key = "holder", .heading = key },
-		{ .key = "bytes", .heading = "BYTES", .right = true },
-	};
-	struct table *table = table_new(out, columns, 2);
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		table_string(table, lines[i].holder);
-		table_number(table, lines[i].bytes);
-		sum += lines[i].bytes;
-	}
-	table_string(table, "sum");
-	table_number(table, sum);
-	table_print(table, key, TABLE_ROWS);
-}
-
-/* Too little is refused with the sum that says why, on standard error. */
-static int check_reserve(const struct attach_options *o, struct err *err)
-{
-	/* A server that takes less than a slot in a request needs less still. */
-	static const struct export_info any = { .block_max = SLOT_BYTES_MAX };
-	struct attach_options least = *o;
-	struct sizing_line lines[SIZING_LINES_MAX];
-	struct engine_config config;
-	struct output out;
-	uint64_t bytes;
-
-	least.reserve_bytes = 1;
-	config = sizing_config(&least, &any);
-	bytes = sizing_request_bytes(&config);
-	if (!o->reserve_bytes || o->reserve_bytes >= bytes)
-		return 0;
-	output_begin(&out, stderr, &(struct output_options){ .json = false });
-	print_lines(&out, "least", lines, sizing_pinned_lines(&config, lines));
-	(void)output_end(&out, NULL);
-	return err_set(err, X_USAGE, EINVAL,
-		       "--reserve must be at least %llu bytes with slots of %u "
-		       "KiB, see the sum; a smaller --slot-size needs less",
-		       (unsigned long long)bytes, config.slot_bytes / KIB);
-}
-
-/* What may be under way at once: when memory is low, and else. */
-static void print_windows(struct output *out, const struct engine_config *c)
-{
-	static const struct table_column columns[] = {
-		{ .key = "window", .heading = "windows" },
-		{ .key = "send", .heading = "SEND", .right = true },
-		{ .key = "receive", .heading = "RECEIVE", .right = true },
-	};
-	struct table *table = table_new(out, columns, 3);
-
-	table_string(table, "guaranteed");
-	table_number(table, c->guaranteed.tx_bytes);
-	table_number(table, c->guaranteed.rx_bytes);
-	table_string(table, "open");
-	table_number(table, c->open.tx_bytes);
-	table_number(table, c->open.rx_bytes);
-	table_print(table, "windows", TABLE_ROWS);
-}
-
-/* Asks the server, because its limits are among the summands. */
-static int dry_run(const struct attach_line *line, struct err *err)
-{
-	const struct attach_options *o = &line->options;
-	const struct socket_memory plain = { 0 };
-	static struct conn conn; /* large */
-	struct tls tls = { 0 };
-	struct sizing_line lines[SIZING_LINES_MAX];
-	struct host_strangers strangers;
-	struct engine_config config;
-	struct output out;
-	int rc;
-
-	rc = conn_init(&conn, &o->addr, &plain, o->handshake_ms, err);
-	if (!rc)
-		rc = tls_open(&tls, &o->tls, &o->addr, err);
-	conn_set_tls(&conn, &tls);
-	if (!rc)
-		rc = conn_probe(&conn, err);
-	tls_close(&tls);
-	if (rc)
-		return rc;
-	config = sizing_config(o, &conn.export);
-	conn_fini(&conn);
-	output_begin(&out, stdout, &line->output);
-	print_lines(&out, "process", lines,
-		    sizing_process_lines(&config, lines));
-	if (o->swap != SWAP_NO) {
-		(void)host_strangers_look(host_paths.proc, host_paths.sys,
-					  &strangers);
-		print_lines(&out, "kernel", lines,
-			    sizing_kernel_lines(o, &strangers, lines));
-	}
-	print_windows(&out, &config);
-	return output_end(&out, err);
 }
 
 static const struct attach_line defaults = {
@@ -611,47 +534,114 @@ static int parse(int argc, char **argv, struct attach_line *ret_line,
 	if (!rc)
 		rc = add_endpoints(&line, err);
 	if (!rc)
-		rc = check(&line.options, err);
+		rc = check(&line.options, line.recover, err);
 	if (!rc)
-		rc = check_reserve(&line.options, err);
+		rc = dry_run_check_reserve(&line.options, err);
 	*ret_line = line;
+	return rc;
+}
+
+/* This process is the supervisor of an attached device already. */
+static void resume(const struct handover *h, struct attach_options *o)
+{
+	o->handover = h;
+	o->recover = true;
+	o->foreground = !h->background;
+	o->front = h->device.front;
+	o->index = (int32_t)h->device.index;
+	o->reserve_bytes = 0; /* said what the device has now */
+	o->slots = h->slots;
+	o->slot_bytes = h->slot_bytes;
+}
+
+static int parse_again(const struct blockdev *device, struct attach_line *line,
+		       struct err *err)
+{
+	static struct kept_words kept; /* large; the line points into it */
+	int rc = words_load(device->name, &kept, err);
+
+	return rc ? rc : parse(kept.count, kept.word, line, err);
+}
+
+int cmd_attach_check(const struct blockdev *device, struct err *err)
+{
+	struct attach_line line;
+	struct tls tls = { 0 };
+	int rc = parse_again(device, &line, err);
+
+	if (!rc)
+		rc = tls_open(&tls, &line.options.tls, &line.options.addr, err);
+	tls_close(&tls);
+	return rc;
+}
+
+int cmd_attach_again(const struct blockdev *device, bool foreground,
+		     struct err *err)
+{
+	char name[DEVICE_NAME_BYTES];
+	struct attach_line line;
+	int rc = parse_again(device, &line, err);
+
+	if (rc)
+		return rc;
+	line.options.front = device->front;
+	line.options.index = (int32_t)device->index;
+	line.options.foreground = foreground;
+	line.options.idempotent = false;
+	line.options.recover = true;
+	return daemon_attach(&line.options, print_device, name, err);
+}
+
+/* 1: there is nothing to attach any more. */
+static int look_first(const struct attach_line *line,
+		      void (*ready)(const char *device), struct err *err)
+{
+	const struct attach_options *o = &line->options;
+	char path[DEVICE_NAME_BYTES];
+	struct blockdev b;
+	int rc = 0;
+
+	if (o->idempotent)
+		rc = device_attached(o, path, err);
+	if (rc > 0)
+		ready(path);
+	if (rc || !line->recover)
+		return rc;
+	blockdev_set(&b, o->front, (uint32_t)o->index);
+	rc = cmd_recover_left(&b, err);
+	if (rc > 0)
+		rc = cmd_attach_again(&b, o->foreground, err) ? -err->error : 1;
 	return rc;
 }
 
 static int attach(int argc, char **argv, void (*ready)(const char *device),
 		  struct err *err)
 {
+	static struct handover handover; /* large */
 	char device[DEVICE_NAME_BYTES];
 	struct attach_line line;
-	int rc = parse(argc, argv, &line, err);
+	int resumed = handover_take(&handover, err);
+	int rc = resumed < 0 ? resumed : parse(argc, argv, &line, err);
 
 	if (rc > 0)
 		return 0;
+	if (!rc && resumed)
+		resume(&handover, &line.options);
 	if (!rc && line.options.dry_run)
-		return dry_run(&line, err);
+		return dry_run(&line.options, &line.output, err);
 	if (!rc)
-		rc = daemon_attach(&line.options, ready, device, err);
+		rc = look_first(&line, ready, err);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	rc = daemon_attach(&line.options, ready, device, err);
+	if (rc == -EALREADY && line.options.idempotent) { /* since then */
+		ready(err->text);
+		err_clear(err);
+		return 0;
+	}
 	if (!rc && !line.options.foreground)
 		ready(device);
 	return rc;
-}
-
-int cmd_attach_again(const struct blockdev *device, struct err *err)
-{
-	static struct kept_words kept; /* large */
-	char name[DEVICE_NAME_BYTES];
-	struct attach_line line;
-	int rc = words_load(device->name, &kept, err);
-
-	if (!rc)
-		rc = parse(kept.count, kept.word, &line, err);
-	if (rc)
-		return rc;
-	line.options.front = device->front;
-	line.options.index = (int32_t)device->index;
-	line.options.foreground = false;
-	line.options.recover = true;
-	return daemon_attach(&line.options, print_device, name, err);
 }
 
 static int run(int argc, char **argv, struct err *err)
@@ -679,7 +669,7 @@ const struct command cmd_attach = {
 		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
 		   "first free one.\nauto is ublk where the kernel has what "
 		   "it takes, else nbd. Without any: nbd.\n"
-		   "DEV alone: /etc/nbd-client/nbdN.conf says what is to be "
+		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
 	.options = attach_options,
 	.run = run,

@@ -233,6 +233,7 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, takeovers, "takeovers", "Takeovers"),
 	FIELD(NUMBER, watchdog_kills, "watchdog_kills",
 	      "Of these, by the watchdog"),
+	FIELD(NUMBER, upgrades, "upgrades", "Upgrades"),
 	FIELD(NUMBER, interruption_ms, "interruption_ms",
 	      "Last interruption, ms"),
 	FIELD(NUMBER, interruption_max_ms, "interruption_max_ms",
@@ -598,6 +599,12 @@ static int run(int argc, char **argv, struct err *err)
 		rc = err_set(err, X_FAILURE, ESRCH,
 			     "the daemon of %s has died; \"nbd-client detach "
 			     "--force %s\" removes what is left", device.name,
+			     device.name);
+	else if (!rc && !page->supervised)
+		rc = err_set(err, X_FAILURE, ESRCH,
+			     "the supervisor of %s has died: requests are served, but if "
+			     "process %d dies, too, they wait; \"nbd-client recover %s\" "
+			     "makes a new pair", device.name, page->pid,
 			     device.name);
 	stats_close(page);
 	return rc;

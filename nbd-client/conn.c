@@ -47,13 +47,14 @@ static void move_on(struct conn *c)
 
 /*
  * The kernel makes the records where it can. It cannot on a UNIX socket; and a
- * socket that is to be used again must not get its TLS, which stays for good.
+ * socket that is to be used again must not get its TLS, which stays for good;
+ * unless there is no other way.
  */
 static int try_ktls(struct conn *c, int fd, const struct tls_keys *send,
 		    const struct tls_keys *receive)
 {
 	if (c->no_ktls || link_family(fd) == AF_UNIX ||
-	    sockets_is_ready(&c->ends->sockets, fd))
+	    (sockets_is_ready(&c->ends->sockets, fd) && !c->for_kernel))
 		return -EOPNOTSUPP;
 	return ktls_start(fd, send, receive);
 }
@@ -70,6 +71,10 @@ static int take_keys(struct conn *c)
 	ret = try_ktls(c, c->fd, &send, &receive);
 	if (ret == 0) {
 		c->records = STATS_RECORDS_KERNEL;
+	} else if (c->for_kernel) {
+		err_set(&c->err, X_KERNEL, -ret,
+			"the kernel does not take over the encryption of this link: %s; --kernel-path needs TCP and the module tls for that",
+			strerror(-ret));
 	} else if (ret == -EPROTO) {
 		c->no_ktls = true;
 		err_set(&c->err, X_KERNEL, EPROTO,
@@ -142,6 +147,7 @@ static enum conn_event act_talk(struct conn *c)
 		.goal = c->goal,
 		.tls = end->tls ? end->tls->mode : HANDSHAKE_TLS_OFF,
 		.export_name = end->addr->export_name,
+		.no_structured = c->for_kernel, /* it knows simple ones only */
 	};
 	int ret = handshake_init(&c->handshake, &params, &c->err);
 
@@ -295,8 +301,7 @@ static enum conn_event act_inherit(struct conn *c)
 {
 	sockets_each(&c->ends->sockets, stop_sending);
 	begin_fence(c);
-	c->fence_blind = !c->ends->sockets.count ||
-			 conn_end(c)->addr->kind == ADDR_UNIX;
+	c->fence_blind = !endpoints_ready(c->ends, c->at);
 	return CONN_EV_STEP;
 }
 
@@ -390,7 +395,7 @@ static const struct cell table[CONN_STATES][CONN_EVENTS] = {
 	[CONN_DOWN] = ROW(
 		GO(CONNECTING, act_dial), GO(DOWN, act_wait), NOP(DOWN),
 		NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN),
-		NOP(DOWN), NOP(DOWN), NOP(DOWN), GO(FENCE, act_inherit),
+		NOP(UP), NOP(DOWN), NOP(DOWN), GO(FENCE, act_inherit),
 		NOP(DOWN), GO(READY, act_agreed)),
 	[CONN_CONNECTING] = ROW(
 		NOP(CONNECTING), GO(CONNECTING, act_dial_on),
@@ -620,6 +625,14 @@ void conn_inherit(struct conn *c)
 {
 	CHECK(c->state == CONN_DOWN && c->fd < 0);
 	conn_dispatch(c, CONN_EV_INHERIT);
+}
+
+void conn_adopt(struct conn *c, int fd)
+{
+	CHECK(c->state == CONN_DOWN && c->fd < 0);
+	c->fd = fd;
+	c->up_since_ns = clock_now_ns();
+	conn_dispatch(c, CONN_EV_TAKEN);
 }
 
 void conn_fini(struct conn *c)

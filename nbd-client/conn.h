@@ -124,6 +124,7 @@ struct conn {
 	struct tls_half seal;	   /* STATS_RECORDS_OURS; the engine's when UP */
 	struct tls_half open;
 	bool no_ktls; /* the kernel has failed at it */
+	bool for_kernel; /* its nbd driver uses the connections, not an engine */
 
 	/* Told of each change of state, unless NULL; must not cause another. */
 	void (*on_change)(struct conn *c, enum conn_state was);
@@ -136,6 +137,14 @@ int conn_init(struct conn *c, const struct addr *addr,
 
 /* Another server for the same, which comes after those that are there. */
 int conn_add(struct conn *c, const struct addr *addr, struct err *err);
+
+/*
+ * For an export that was agreed on before, with all that is known of it: by which
+ * server, and an address of what family.
+ */
+void conn_init_known(struct conn *c, const struct endpoints *ends,
+		     const struct export_info *export, uint32_t at, int family,
+		     uint32_t handshake_ms);
 
 /* A second connection to the same servers, which must not be closed before. */
 void conn_init_beside(struct conn *c, struct conn *first);
@@ -226,6 +235,9 @@ void conn_close(struct conn *c);
  * to FENCE, or DOWN if there were none.
  */
 void conn_inherit(struct conn *c);
+
+/* DOWN to UP: fd, one of the ready ones, is connected, and is being used. */
+void conn_adopt(struct conn *c, int fd);
 
 /* For the above, and for tests: the one way into the table. */
 void conn_dispatch(struct conn *c, enum conn_event event);

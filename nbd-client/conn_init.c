@@ -36,12 +36,26 @@ int conn_add(struct conn *c, const struct addr *addr, struct err *err)
 	return ret;
 }
 
+void conn_init_known(struct conn *c, const struct endpoints *ends,
+		     const struct export_info *export, uint32_t at, int family,
+		     uint32_t handshake_ms)
+{
+	init(c, &c->own, handshake_ms);
+	c->own = *ends;
+	c->round = c->left = ends->count;
+	c->export = *export;
+	c->known = true;
+	c->at = c->known_at = at;
+	c->family = family;
+}
+
 /* One attempt, then a pause: nobody waits for it. */
 void conn_init_beside(struct conn *c, struct conn *first)
 {
 	init(c, first->ends, first->handshake_ms);
 	c->round = c->left = 1;
 	c->request_timeout_ms = first->request_timeout_ms;
+	c->for_kernel = first->for_kernel;
 }
 
 void conn_set_tls(struct conn *c, struct tls *tls)

@@ -14,7 +14,9 @@
 #include "common/log.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
@@ -57,7 +59,10 @@ static int connect_again(struct device *d, struct err *err)
 	d->queues[0].conn.unfenced = d->page->unfenced;
 	EACH_QUEUE(q, d) {
 		device_watch_link(q);
-		conn_inherit(&q->conn);
+		if (q->engine)
+			conn_inherit(&q->conn);
+		else
+			device_kernel_inherit(q);
 	}
 	return 0;
 }
@@ -140,8 +145,6 @@ static int engines_up(struct device *d, struct err *err)
 {
 	int ret = 0;
 
-	if (d->again)
-		device_recall_server(d);
 	d->page->pinned_bytes =
 		d->queue_count * sizing_request_bytes(&d->config);
 	EACH_QUEUE(q, d)
@@ -257,13 +260,13 @@ static const struct device_row served[] = {
 	/* A standby can do these beside another worker, */
 	OWN("own protection", own_protect_up, own_protect_up, NULL),
 	OF_FRONT(DEVICE_TOOLS),
-	OWN("pinned memory", carve_up, carve_up, carve_down),
+	OF_ENGINE("pinned memory", carve_up, carve_up, carve_down),
 #define PREPARED_COUNT 3u
 	/* but not these. */
-	OWN("data threads", engines_up, engines_up, device_threads_down),
+	OF_ENGINE("data threads", engines_up, engines_up, device_threads_down),
 	OWN("connect", connect_up, connect_again, NULL),
 	OF_FRONT(DEVICE_END),
-	OWN("link", link_up, NULL, NULL),
+	OF_ENGINE("link", link_up, NULL, NULL),
 	OWN("seal", seal_up, NULL, NULL),
 	OF_FRONT(DEVICE_APPEAR),
 	OWN("seal again", NULL, seal_again, NULL),
@@ -276,10 +279,13 @@ static const struct device_row served[] = {
 
 static const struct device_step *step_at(const struct device *d, size_t i)
 {
+	static const struct device_step none = { .name = "none" };
 	const struct device_row *row = i < device_held_count ?
 					       &device_held[i] :
 					       &served[i - device_held_count];
 
+	if (row->of_engine && !d->kind->make_front)
+		return &none;
 	return row->own.name ? &row->own : &d->kind->steps[row->of_front];
 }
 
@@ -311,6 +317,14 @@ static int take_steps(struct device *d, size_t until, size_t from,
 	return 0;
 }
 
+/* It will hear of the end of this process, and look after the device. */
+static void leave_to_worker(struct device *d)
+{
+	d->page->pid = d->options->handover->worker_pid;
+	(void)host_process_start(d->page->pid, &d->page->pid_start);
+	d->page->supervised = 0;
+}
+
 int device_hold(struct device *d, const struct attach_options *options,
 		struct err *err)
 {
@@ -319,6 +333,7 @@ int device_hold(struct device *d, const struct attach_options *options,
 	*d = (struct device){
 		.options = options,
 		.kind = options->front == FRONT_UBLK ? &device_ublk :
+			options->kernel_path	     ? &device_kernel :
 						       &device_nbd,
 		.ublk.fd = -1,
 		.lock_fd = -1,
@@ -327,10 +342,14 @@ int device_hold(struct device *d, const struct attach_options *options,
 		.kernel_end = -1,
 		.news_fd = -1,
 		.pressure.trigger_fd = -1,
+		.again = options->handover != NULL,
 	};
-	ret = take_steps(d, device_held_count, 0, err);
+	ret = take_steps(d, device_held_count, d->again ? device_held_count : 0,
+			 err);
 	if (!ret)
 		memcpy(d->held_rows, d->rows, sizeof(d->held_rows));
+	else if (d->again && d->page)
+		leave_to_worker(d);
 	return ret;
 }
 
@@ -358,8 +377,11 @@ int device_prepare(struct device *d, bool again, struct err *err)
 int device_attach(struct device *d, struct err *err)
 {
 	size_t all = device_held_count + SERVED_COUNT;
-	int ret = take_steps(d, all, d->again ? all : device_held_count, err);
+	int ret;
 
+	if (d->again)
+		device_recall_server(d);
+	ret = take_steps(d, all, d->again ? all : device_held_count, err);
 	if (ret < 0)
 		return ret;
 	d->page->state = STATS_LIVE;

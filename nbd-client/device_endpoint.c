@@ -65,6 +65,7 @@ void device_fill_endpoints(struct device *d)
 	struct stats_page *p = d->page;
 	const struct conn *c = first_conn(d);
 
+	p->server_bytes = c->export.size_bytes;
 	p->endpoint_count = c->ends->count;
 	p->endpoint = c->known_at;
 	for (uint32_t i = 0; i < p->endpoint_count; i++)
@@ -92,8 +93,7 @@ void device_keep_server(struct device *d)
 	const struct conn *c = first_conn(d);
 	struct stats_page *p = d->page;
 
-	d->shared->export_bytes = c->export.size_bytes;
-	d->shared->server = c->at;
+	p->server_bytes = c->export.size_bytes;
 	show_size(d);
 	if (p->endpoint == c->at)
 		return;
@@ -107,8 +107,8 @@ void device_recall_server(struct device *d)
 {
 	struct conn *c = first_conn(d);
 
-	c->export.size_bytes = d->shared->export_bytes;
-	c->at = c->tried = c->known_at = d->shared->server;
+	c->export.size_bytes = d->page->server_bytes;
+	c->at = c->tried = c->known_at = d->page->endpoint;
 }
 
 /* ---- the second connection ---- */

@@ -44,6 +44,12 @@ int endpoints_add(struct endpoints *e, const struct addr *addr,
 int endpoints_prepare(struct endpoints *e, uint32_t at, int family,
 		      int *ret_reserved, struct err *err);
 
+/* Whether the sockets to this server are ready ones. */
+static inline bool endpoints_ready(const struct endpoints *e, uint32_t at)
+{
+	return e->sockets.count && e->list[at].addr->kind == ADDR_TCP;
+}
+
 /* One that comes next. */
 static inline uint32_t endpoints_next(const struct endpoints *e, uint32_t at)
 {

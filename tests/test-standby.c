@@ -64,6 +64,7 @@ static void turn(void)
 	fake_net_progress();
 	if (standby_wants_drop(&standby, clock_now_ns())) {
 		drops++;
+		standby.leave = false;
 		conn_shutdown(a, 0);
 	} else if (a->state == CONN_LOST) {
 		conn_close(a);
@@ -296,7 +297,6 @@ static void silent_one_is_left_for_one_that_is_ready(void **state)
 	fake_net.others[1] = FAKE_GOOD;
 	assert_true(comes(&rig_conn, CONN_FENCE, PATIENCE_NS) ||
 		    rig_conn.at == 2);
-	standby.leave = false;
 	until_up(2);
 	assert_int_equal(drops, 1);
 	end();
