@@ -222,9 +222,10 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 		reason = q->giving_up;
 	q->giving_up = NULL;
 	d->standby.leave = false;
-	patience_end(&q->patience);
-	if (q->engine)
+	if (q->engine) {
+		patience_end(&q->patience);
 		q->conn.mute = atomic_load(&q->engine->news.link_mute);
+	}
 	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
