@@ -16,19 +16,20 @@ extern const struct command cmd_attach;
 /* Serves a device whose processes have died, as it was attached. */
 int cmd_attach_again(const struct blockdev *device, bool foreground,
 		     struct err *err);
+/* Whether this program could: the words, and the files that they name. */
+int cmd_attach_check(const struct blockdev *device, struct err *err);
 /*
  * 1: the kernel has the device, but its processes have died; or only the worker
  * is left, which is ended once memory is not tight. 0: it has not, or all is well.
  * Or -errno.
  */
 int cmd_recover_left(const struct blockdev *device, struct err *err);
-/* Whether this program could: the words, and the files that they name. */
-int cmd_attach_check(const struct blockdev *device, struct err *err);
 extern const struct command cmd_bench;
 extern const struct command cmd_check;
 extern const struct command cmd_detach;
 extern const struct command cmd_list;
 extern const struct command cmd_metrics;
+extern const struct command cmd_reconnect;
 extern const struct command cmd_recover;
 extern const struct command cmd_status;
 extern const struct command cmd_exports;

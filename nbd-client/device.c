@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/handover.h"
 #include "nbd-client/host.h"
@@ -43,7 +44,8 @@ static int connect_up(struct device *d, struct err *err)
 		if (!ret)
 			ret = conn_open(&q->conn, err);
 	}
-	if (ret == 0 && first->tls && !first->handshake.info.tls)
+	if (ret == 0 && first->ends->list[first->at].tls &&
+	    !first->handshake.info.tls)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: not encrypted: the server says that it has no TLS, and --tls=allow lets that pass",
 			d->path);
@@ -57,7 +59,10 @@ static int connect_again(struct device *d, struct err *err)
 	d->queues[0].conn.unfenced = d->page->unfenced;
 	EACH_QUEUE(q, d) {
 		device_watch_link(q);
-		conn_inherit(&q->conn);
+		if (q->engine)
+			conn_inherit(&q->conn);
+		else
+			device_kernel_inherit(q);
 	}
 	return 0;
 }
@@ -255,13 +260,13 @@ static const struct device_row served[] = {
 	/* A standby can do these beside another worker, */
 	OWN("own protection", own_protect_up, own_protect_up, NULL),
 	OF_FRONT(DEVICE_TOOLS),
-	OWN("pinned memory", carve_up, carve_up, carve_down),
+	OF_ENGINE("pinned memory", carve_up, carve_up, carve_down),
 #define PREPARED_COUNT 3u
 	/* but not these. */
-	OWN("data threads", engines_up, engines_up, device_threads_down),
+	OF_ENGINE("data threads", engines_up, engines_up, device_threads_down),
 	OWN("connect", connect_up, connect_again, NULL),
 	OF_FRONT(DEVICE_END),
-	OWN("link", link_up, NULL, NULL),
+	OF_ENGINE("link", link_up, NULL, NULL),
 	OWN("seal", seal_up, NULL, NULL),
 	OF_FRONT(DEVICE_APPEAR),
 	OWN("seal again", NULL, seal_again, NULL),
@@ -274,10 +279,13 @@ static const struct device_row served[] = {
 
 static const struct device_step *step_at(const struct device *d, size_t i)
 {
+	static const struct device_step none = { .name = "none" };
 	const struct device_row *row = i < device_held_count ?
 					       &device_held[i] :
 					       &served[i - device_held_count];
 
+	if (row->of_engine && !d->kind->make_front)
+		return &none;
 	return row->own.name ? &row->own : &d->kind->steps[row->of_front];
 }
 
@@ -325,6 +333,7 @@ int device_hold(struct device *d, const struct attach_options *options,
 	*d = (struct device){
 		.options = options,
 		.kind = options->front == FRONT_UBLK ? &device_ublk :
+			options->kernel_path	     ? &device_kernel :
 						       &device_nbd,
 		.ublk.fd = -1,
 		.lock_fd = -1,
@@ -368,8 +377,11 @@ int device_prepare(struct device *d, bool again, struct err *err)
 int device_attach(struct device *d, struct err *err)
 {
 	size_t all = device_held_count + SERVED_COUNT;
-	int ret = take_steps(d, all, d->again ? all : device_held_count, err);
+	int ret;
 
+	if (d->again)
+		device_recall_server(d);
+	ret = take_steps(d, all, d->again ? all : device_held_count, err);
 	if (ret < 0)
 		return ret;
 	d->page->state = STATS_LIVE;

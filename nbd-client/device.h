@@ -30,11 +30,15 @@
 #include "nbd-client/patience.h"
 #include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
+#include "nbd-client/standby.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/ublk_ctl.h"
 
 struct device_front;
 struct handover;
+
+/* What /sys counts of a device's requests. */
+#define DEVICE_KERNEL_COUNTS 17u
 
 /* In memory that the supervisor and all workers share. */
 struct device_shared {
@@ -42,6 +46,10 @@ struct device_shared {
 	bool appeared;     /* the kernel has the device */
 	uint64_t died_ns;  /* when the last worker was seen to have died */
 	int32_t ready_pid; /* the worker that has attached, or taken over */
+	/* Where the nbd driver talks to the server itself: */
+	int link_fd; /* on this one of the ready sockets; -1: on none of these */
+	bool counting; /* these were read before: */
+	uint64_t counts[DEVICE_KERNEL_COUNTS + 1]; /* the last is 0 */
 };
 
 struct device;
@@ -58,7 +66,7 @@ struct queue {
 	uint64_t silent_since_ns; /* if for longer than that lasts; else 0 */
 	const char *giving_up; /* why we end the link; or NULL */
 	struct stats_data *data; /* its part of the page */
-	struct engine *engine;
+	struct engine *engine; /* NULL: the kernel's own path; no front then */
 	struct front *front;
 	void *rx; /* memory of the receive buffers */
 	struct records *records; /* NULL without TLS */
@@ -72,6 +80,12 @@ struct queue {
 	uint64_t minor_faults_at_seal;
 	uint64_t major_faults_at_seal;
 	uint64_t strays_told; /* of stray_mallocs, in the log */
+
+	struct {
+		bool ended; /* the server's end of the link was seen */
+		bool used;  /* the driver was seen to use it, */
+		uint64_t offered_bytes; /* to send more than this on it */
+	} kernel;
 
 	bool thread_started;
 	bool front_gone; /* heard from the engine: */
@@ -107,9 +121,11 @@ struct device {
 	int lock_fd;          /* attaches take turns choosing a device */
 	int report_fd;        /* to who waits for the attach; not a worker's */
 
-	struct tls tls;
+	struct tls tls[ENDPOINTS_MAX];
 	struct queue *queues;
 	uint32_t queue_count;
+	struct standby standby; /* for the connection of the first queue */
+	uint32_t reconnect_client; /* waits for the outcome */
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
@@ -184,8 +200,17 @@ void device_on_pressure(struct device *d, short events);
 /* Once a second: time-outs; refreshes the slow numbers of the page. */
 void device_tick(struct device *d);
 
+/* Goes to the server of that number, from 1; 0: anew to the same. */
+void device_reconnect(struct device *d, uint32_t number, uint32_t client);
+
+/* Somebody has changed the kernel's size of the device. */
+void device_on_resize(struct device *d);
+
+/* A link of each queue, and one that waits. */
+#define DEVICE_LINKS_MAX (QUEUES_MAX + 1u)
+
 /*
- * What the links wait for: fills in queue_count of ret_fds. Returns milliseconds
+ * What the links wait for: fills in queue_count + 1 of ret_fds. Returns milliseconds
  * until device_step_links() is due in any case; -1: not without an event.
  */
 int device_poll_links(const struct device *d, struct pollfd *ret_fds);

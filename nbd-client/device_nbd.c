@@ -15,6 +15,7 @@
 #include "nbd-client/blockdev.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/donor.h"
 #include "nbd-client/front_nbd.h"
@@ -78,10 +79,10 @@ static int make_device(struct device *d, struct err *err)
 	const struct socket_memory none = { 0 };
 	struct stats_guarantee unused[STATS_GUARANTEES] = { 0 };
 	struct sockets sockets;
-	int reserved, ret;
+	int reserved = 0, ret;
 
 	sockets_init(&sockets, &none);
-	ret = sockets_prepare(&sockets, AF_INET, &reserved, err);
+	ret = sockets_prepare(&sockets, AF_INET, 1, &reserved, err);
 	if (!ret)
 		donor_donate(&sockets, &d->genl, d->index, unused);
 	sockets_fini(&sockets);
@@ -101,7 +102,7 @@ static void donate(struct device *d)
 		stats_guarantee_set(d->rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: no other nbd device is free");
 	else
-		donor_donate(&d->queues[0].conn.sockets, &d->genl, index,
+		donor_donate(&d->queues[0].conn.ends->sockets, &d->genl, index,
 			     d->rows);
 }
 
@@ -162,10 +163,9 @@ static void pair_down(struct device *d)
 	d->kernel_end = -1;
 }
 
-/* NULL: too long for the kernel to keep. RECONFIGURE must repeat it. */
-static const char *backend(const struct device *d)
+const char *device_nbd_backend(const struct device *d)
 {
-	return d->uri[GENL_BACKEND_BYTES - 1] ? NULL : d->uri;
+	return genl_backend(d->uri);
 }
 
 /* Or its death would never show as an end of file. */
@@ -188,34 +188,44 @@ static void front_up(struct device *d)
 	engine_post(e, MAIL_FRONT_UP);
 }
 
-static int appear_up(struct device *d, struct err *err)
+/* fd: of a socketpair, or the link itself. */
+static int connect_device(struct device *d, const int *fd, struct err *err)
 {
 	uint32_t dead_s = d->options->dead_timeout_s;
 	struct nbd_connect params = {
 		.index = (int32_t)d->index,
-		.fds = &d->kernel_end,
+		.fds = fd,
 		.fd_count = 1,
 		.size_bytes = d->size_bytes,
 		.block_bytes = d->block_bytes,
 		.server_flags = d->config.export->flags & KERNEL_FLAGS,
 		.timeout_s = 0,
 		.dead_conn_timeout_s = dead_s ? dead_s : DEAD_CONN_FOREVER_S,
-		.backend = backend(d),
+		.backend = device_nbd_backend(d),
 	};
 	uint32_t index;
 	int ret;
 
 	if (d->options->read_only)
 		params.server_flags |= NBD_FLAG_READ_ONLY;
-	/* We listen before the kernel can speak. */
-	front_up(d);
 	ret = genl_nbd_connect(&d->genl, &params, &index, err);
 	if (ret < 0)
 		return ret;
 	d->appeared = true;
 	d->shared->appeared = true;
-	close_kernel_end(d);
 	return 0;
+}
+
+static int appear_up(struct device *d, struct err *err)
+{
+	int ret;
+
+	/* We listen before the kernel can speak. */
+	front_up(d);
+	ret = connect_device(d, &d->kernel_end, err);
+	if (!ret)
+		close_kernel_end(d);
+	return ret;
 }
 
 /*
@@ -248,7 +258,7 @@ static int appear_again(struct device *d, struct err *err)
 				return ret;
 		}
 		ret = genl_nbd_reconfigure(&d->genl, d->index, &d->kernel_end,
-					   1, backend(d), err);
+					   1, device_nbd_backend(d), err);
 		if (ret < 0)
 			return nbd_sysfs_pid(d->index, &pid) == -ENOENT ?
 				       -ENODEV : ret;
@@ -274,7 +284,8 @@ static void appear_down(struct device *d)
 	if (!device_front_gone(d) &&
 	    genl_nbd_disconnect(&d->genl, d->index, &err) < 0)
 		log_say(LOG_LEVEL_ERR, "%s", err.text);
-	device_wait(d, device_fronts_gone, GONE_TIMEOUT_MS);
+	if (d->kind->make_front)
+		device_wait(d, device_fronts_gone, GONE_TIMEOUT_MS);
 	if (nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, &err) < 0)
 		log_say(LOG_LEVEL_WARNING, "%s", err.text);
 	d->shared->appeared = false;
@@ -327,6 +338,53 @@ const struct device_front device_nbd = {
 		[DEVICE_END] = { .name = "none" },
 		[DEVICE_APPEAR] = { "device appears", appear_up, appear_again,
 				    appear_down },
+		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL, NULL },
+	},
+};
+
+/* ---- the kernel's own path: no socket pair, no front of ours ---- */
+
+static int kernel_prepare_up(struct device *d, struct err *err)
+{
+	int ret = tune_early_up(d, err);
+
+	stats_guarantee_set(d->rows, "request slots", GUARANTEE_DEGRADED,
+			    "none: the kernel's own path takes what it needs of the kernel's reserve");
+	stats_guarantee_set(d->rows, "windows", GUARANTEE_DEGRADED,
+			    "none: the kernel's own path sends all that its queue holds");
+	return ret;
+}
+
+static int kernel_appear_up(struct device *d, struct err *err)
+{
+	int ret = connect_device(d, &d->queues[0].conn.fd, err);
+
+	if (!ret)
+		device_kernel_taken(&d->queues[0]);
+	return ret;
+}
+
+static int kernel_appear_again(struct device *d, struct err *err)
+{
+	(void)err;
+	d->appeared = true; /* and never was away */
+	d->shared->appeared = true;
+	genl_drain(&d->genl);
+	return 0;
+}
+
+const struct device_front device_kernel = {
+	.name = "kernel",
+	.donate = donate,
+	.steps = {
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL,
+				    choose_down },
+		[DEVICE_PREPARE] = { "tune the device", kernel_prepare_up, NULL,
+				     tune_early_down },
+		[DEVICE_TOOLS] = { .name = "none" },
+		[DEVICE_END] = { .name = "none" },
+		[DEVICE_APPEAR] = { "device appears", kernel_appear_up,
+				    kernel_appear_again, appear_down },
 		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL, NULL },
 	},
 };

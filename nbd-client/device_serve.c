@@ -13,6 +13,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/device_front.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
@@ -137,8 +139,7 @@ void device_threads_down(struct device *d)
 
 /* ---- the link ---- */
 
-/* What status says of the encryption. */
-static void show_tls(struct stats_page *p, const struct conn *c)
+void device_show_tls(struct stats_page *p, const struct conn *c)
 {
 	const struct link_tls_peer *peer = &c->peer;
 
@@ -169,11 +170,13 @@ void device_link_up(struct queue *q)
 	struct conn *c = &q->conn;
 
 	q->engine->mail.records = conn_start_records(c, q->records);
-	show_tls(q->device->page, c);
+	device_show_tls(q->device->page, c);
 	q->engine->mail.link_fd = c->fd;
 	q->engine->mail.structured = c->handshake.info.structured;
+	q->engine->mail.export_bytes = c->export.size_bytes;
 	conn_take(c);
 	engine_post(q->engine, MAIL_LINK_UP);
+	device_keep_server(q->device);
 }
 
 /* The device is as well as the first of its links that is not up. */
@@ -200,8 +203,7 @@ static void show_interruption(struct device *d)
 		(unsigned long long)p->interruption_ms);
 }
 
-/* True if it says something new. */
-static bool show_error(struct device *d, const char *text)
+bool device_show_error(struct device *d, const char *text)
 {
 	char *shown = d->page->link_error;
 	size_t room = sizeof(d->page->link_error);
@@ -211,30 +213,31 @@ static bool show_error(struct device *d, const char *text)
 	return is_new;
 }
 
-static void link_lost(struct queue *q)
+void device_link_lost(struct queue *q, const char *reason, int error)
 {
 	struct device *d = q->device;
-	const char *reason = q->giving_up ?
-				     q->giving_up :
-				     atomic_load(&q->engine->news.link_reason);
-	int error = atomic_load(&q->engine->news.link_error);
 
+	if (q->giving_up)
+		reason = q->giving_up;
 	q->giving_up = NULL;
-	patience_end(&q->patience);
-	q->conn.mute = atomic_load(&q->engine->news.link_mute);
+	d->standby.leave = false;
+	if (q->engine) {
+		patience_end(&q->patience);
+		q->conn.mute = atomic_load(&q->engine->news.link_mute);
+	}
 	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
 	if (!reason)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
-	/* The server ends the engine's operations; then comes NEWS_LINK_IDLE. */
+	/* The server ends an engine's operations; then comes NEWS_LINK_IDLE. */
 	conn_shutdown(&q->conn, error);
-	show_error(d, reason);
+	(void)device_show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: link to %s lost: %s; requests wait, reconnecting", d->path,
-			q->conn.addrs.where, reason);
+			conn_where(&q->conn), reason);
 }
 
 static void show_link(struct stats_page *p, const struct conn *c)
@@ -266,13 +269,16 @@ static void show_unfenced(struct device *d, const struct conn *c)
 static void on_link_change(struct conn *c, enum conn_state was)
 {
 	struct device *d = list_entry(c, struct queue, conn)->device;
+	bool is_new = device_show_endpoint(d, c);
 
 	show_link(d->page, worst_link(d));
 	log_say(LOG_LEVEL_DEBUG, "%s: link: %s, was %s", d->path,
 		stats_link_name(c->state), stats_link_name(was));
 	if (c->state != CONN_DOWN)
 		return;
-	if (c->failed && show_error(d, c->err.text))
+	if (c->failed)
+		(void)device_show_error(d, c->err.text);
+	if (is_new)
 		log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, c->err.text);
 	show_unfenced(d, c);
 }
@@ -287,79 +293,22 @@ static void step_link(struct queue *q)
 {
 	struct device *d = q->device;
 
-	conn_step(&q->conn);
+	if (q->index == 0)
+		standby_step(&d->standby);
+	else
+		conn_step(&q->conn);
 	if (q->conn.state != CONN_READY)
 		return;
-	device_link_up(q);
-	show_interruption(d);
+	if (!q->engine) {
+		if (device_kernel_link_up(q) < 0)
+			return;
+	} else {
+		device_link_up(q);
+		show_interruption(d);
+	}
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
-		q->conn.addrs.where);
-}
-
-/* ---- a server that is silent, or gone ---- */
-
-static void give_up(struct queue *q, const char *why, uint32_t mail)
-{
-	if (q->conn.state == CONN_UP)
-		q->giving_up = why;
-	engine_post(q->engine, MAIL_LINK_DROP | mail);
-}
-
-static void silence_step(struct queue *q)
-{
-	const struct engine_owed owed = engine_owed(q->engine);
-	struct device *d = q->device;
-	uint64_t probes = q->patience.probes;
-	bool up = q->conn.state == CONN_UP;
-	bool silent = up && patience_look(&q->patience, &owed);
-
-	d->page->probes += q->patience.probes - probes;
-	if (silent && !q->silent_since_ns)
-		log_say(LOG_LEVEL_WARNING,
-			"%s: %s has owed an answer for %u s; asking on another connection",
-			d->path, q->conn.addrs.where,
-			d->options->request_timeout_ms / 1000);
-	if (up && !silent && q->silent_since_ns)
-		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
-			q->conn.addrs.where);
-	q->silent_since_ns = silent ? owed.since_ns : 0;
-}
-
-static void step_patience(struct queue *q)
-{
-	struct device *d = q->device;
-	int ret = patience_step(&q->patience);
-
-	if (ret == -EAGAIN)
-		return;
-	if (ret == 0) {
-		d->page->links_replaced++;
-		give_up(q, "the server answers on another one, not on this", 0);
-	} else if (show_error(d, q->patience.err.text)) {
-		log_say(LOG_LEVEL_WARNING,
-			"%s: no answer on another connection, either: %s; waiting",
-			d->path, q->patience.err.text);
-	}
-}
-
-/* I/O fails only where the user has said after how long. */
-static void check_dead(struct queue *q, uint64_t now_ns)
-{
-	struct device *d = q->device;
-	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
-	uint64_t since_ns = q->conn.state == CONN_UP ? q->silent_since_ns :
-						       q->conn.down_since_ns;
-
-	if (q->conn.state == CONN_UP)
-		q->dead = false;
-	if (!limit_ns || !since_ns || q->dead || now_ns - since_ns < limit_ns)
-		return;
-	q->dead = true;
-	log_say(LOG_LEVEL_ERR,
-		"%s: no link for %u s: requests fail until it is back",
-		d->path, d->options->dead_timeout_s);
-	give_up(q, "the server has been silent for too long", MAIL_FAIL);
+		conn_where(&q->conn));
 }
 
 /* ---- waiting for links ---- */
@@ -367,22 +316,25 @@ static void check_dead(struct queue *q, uint64_t now_ns)
 static int due_ms(const struct queue *q, uint64_t now_ns)
 {
 	return q->conn.state == CONN_UP ?
-		       patience_due_ms(&q->patience, now_ns) :
+		       probe_due_ms(&q->patience.probe, now_ns) :
 		       conn_due_ms(&q->conn, now_ns);
 }
 
 int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 {
 	uint64_t now_ns = clock_now_ns();
-	int first_ms = -1;
+	int first_ms = standby_due_ms(&d->standby, now_ns);
 
+	standby_pollfd(&d->standby, &ret_fds[d->queue_count]);
 	EACH_QUEUE(q, d) {
 		int own_ms = due_ms(q, now_ns);
 
-		if (q->conn.state == CONN_UP)
-			patience_pollfd(&q->patience, &ret_fds[q->index]);
-		else
+		if (q->conn.state != CONN_UP)
 			conn_pollfd(&q->conn, &ret_fds[q->index]);
+		else if (q->engine)
+			probe_pollfd(&q->patience.probe, &ret_fds[q->index]);
+		else
+			device_kernel_pollfd(q, &ret_fds[q->index]);
 		if (own_ms >= 0 && (first_ms < 0 || own_ms < first_ms))
 			first_ms = own_ms;
 	}
@@ -392,14 +344,24 @@ int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 void device_step_links(struct device *d, const struct pollfd *fds)
 {
 	EACH_QUEUE(q, d) {
-		if (!fds[q->index].revents &&
-		    due_ms(q, clock_now_ns()) != 0)
+		short events = fds[q->index].revents;
+
+		if (!q->engine && events)
+			device_kernel_on_link(q, events);
+		if (!events && due_ms(q, clock_now_ns()) != 0)
 			continue;
-		if (q->conn.state == CONN_UP)
-			step_patience(q);
-		else
+		if (q->conn.state != CONN_UP)
 			step_link(q);
+		else if (q->engine)
+			device_step_probe(q);
 	}
+	d->standby.plentiful = d->page->state == STATS_LIVE &&
+			       d->pressure.watching &&
+			       pressure_is_plentiful(&d->pressure);
+	if (fds[d->queue_count].revents ||
+	    standby_due_ms(&d->standby, clock_now_ns()) == 0)
+		step_link(&d->queues[0]);
+	device_step_standby(d);
 }
 
 /* ---- strangers' packets ---- */
@@ -407,7 +369,7 @@ void device_step_links(struct device *d, const struct pollfd *fds)
 bool device_is_low(const struct device *d)
 {
 	EACH_QUEUE(q, d)
-		if (engine_is_low(q->engine))
+		if (q->engine && engine_is_low(q->engine))
 			return true;
 	return false;
 }
@@ -488,8 +450,10 @@ static void on_pressure_change(struct device *d, bool was_tight)
 	device_post(d, p->tight ? MAIL_TIGHT : MAIL_PLENTY);
 	if (p->tight)
 		log_say(LOG_LEVEL_NOTICE,
-			"%s: memory is tight: %s; requests are held to the guaranteed window",
-			d->path, p->cause);
+			"%s: memory is tight: %s%s", d->path, p->cause,
+			d->kind->make_front ?
+				"; requests are held to the guaranteed window" :
+				"");
 	else
 		log_say(LOG_LEVEL_NOTICE, "%s: memory is plentiful again",
 			d->path);
@@ -531,7 +495,8 @@ static void queue_news(struct queue *q)
 
 	log_drain(&q->engine->log);
 	if (news & NEWS_LINK_LOST && q->conn.state == CONN_UP)
-		link_lost(q);
+		device_link_lost(q, atomic_load(&q->engine->news.link_reason),
+				 atomic_load(&q->engine->news.link_error));
 	if (news & NEWS_LINK_IDLE && q->conn.state == CONN_LOST)
 		conn_close(&q->conn);
 	if (news & NEWS_POOL)
@@ -582,7 +547,7 @@ bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
 		 uint32_t timeout_ms)
 {
 	uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-	struct pollfd fds[1 + QUEUES_MAX] = {
+	struct pollfd fds[1 + DEVICE_LINKS_MAX] = {
 		{ .fd = d->news_fd, .events = POLLIN },
 	};
 
@@ -595,7 +560,7 @@ bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
 			return false;
 		if (due_ms >= 0 && due_ms < left_ms)
 			left_ms = due_ms;
-		if (poll(fds, 1 + d->queue_count, left_ms) > 0 &&
+		if (poll(fds, 2 + d->queue_count, left_ms) > 0 &&
 		    fds[0].revents)
 			device_on_news(d);
 		device_step_links(d, fds + 1);
@@ -642,14 +607,18 @@ void device_tick(struct device *d)
 	show_tls_memory(d);
 	EACH_QUEUE(q, d) {
 		check_strays(q);
-		log_drain(&q->engine->log);
+		if (q->engine)
+			log_drain(&q->engine->log);
+		else
+			device_kernel_tick(q);
 	}
 	d->page->ordinary_deferred = d->ctl.ordinary.deferred;
 	if (d->pressure.watching)
 		pressure_step(d, now_ns);
 	shed_step(d, d->pressure.tight || device_is_low(d), now_ns);
 	EACH_QUEUE(q, d) {
-		silence_step(q);
-		check_dead(q, now_ns);
+		if (q->engine)
+			device_watch_silence(q);
+		device_check_dead(q, now_ns);
 	}
 }

@@ -125,15 +125,20 @@ static bool requests_wait(const struct stats_data *data)
  */
 static void count_ticks(struct supervisor *s)
 {
-	const struct stats_data *data = &s->device->page->data;
-	uint64_t completed = 0;
+	const struct stats_page *page = s->device->page;
+	const struct stats_data *data = &page->data;
+	uint64_t heartbeat_ns = s->device->options->kernel_path ?
+					page->control_heartbeat_ns :
+					data->heartbeat_ns;
+	/* An error that is not passed on is an answer, too. */
+	uint64_t completed = data->retried_total;
 
 	for (int i = 0; i < STATS_OPS; i++)
 		completed += data->requests[i];
 	s->silent_ticks++;
-	if (s->heartbeat_ns != data->heartbeat_ns)
+	if (s->heartbeat_ns != heartbeat_ns)
 		s->silent_ticks = 0;
-	s->heartbeat_ns = data->heartbeat_ns;
+	s->heartbeat_ns = heartbeat_ns;
 	s->stuck_ticks++;
 	if (s->completed != completed || !requests_wait(data)) {
 		s->stuck_ticks = 0;

@@ -33,8 +33,6 @@ static void lose(int error)
 /* The server owes an answer, or not, or has given a sign of it. */
 static void owner_waits(void)
 {
-	int ret;
-
 	if (rig_conn.state != CONN_UP)
 		return;
 	if (fake_net_random(200) == 0)
@@ -45,10 +43,13 @@ static void owner_waits(void)
 			.read = fake_net_random(2),
 			.overtaken = fake_net_random(2),
 		};
-	patience_look(&rig_patience, &owed);
-	ret = patience_step(&rig_patience);
-	unanswered += ret < 0 && ret != -EAGAIN;
-	if (ret == 0)
+	if (rig_patience.proved_ns)
+		fake_clock_advance_us(fake_net_random(1000000));
+	for (int i = 0; i < 4; i++) {
+		fake_net_progress();
+		unanswered += patience_step(&rig_patience) != -EAGAIN;
+	}
+	if (patience_look(&rig_patience, &owed) == PATIENCE_REPLACE)
 		lose(0);
 }
 
@@ -103,6 +104,8 @@ static void one_event(void)
 		break;
 	case 3:
 		fake_net.server = fake_net_random(FAKE_SERVERS);
+		fake_net.others[0] = fake_net_random(FAKE_SERVERS);
+		fake_net.others[1] = fake_net_random(FAKE_SERVERS);
 		fake_net.tls_fails = fake_net_random(8) == 0;
 		fake_net.no_sockets = fake_net_random(16) == 0;
 		break;
@@ -125,6 +128,8 @@ static void one_event(void)
 static void peace(void)
 {
 	fake_net.server = FAKE_GOOD;
+	fake_net.others[0] = FAKE_GOOD;
+	fake_net.others[1] = FAKE_GOOD;
 	fake_net.tls_fails = false;
 	fake_net.no_sockets = false;
 	if (rig_conn.state == CONN_UP)
@@ -137,10 +142,12 @@ static void simulate(bool tls)
 {
 	uint64_t up = 0;
 
-	if (tls)
+	if (tls) {
 		rig_open_unix(true);
-	else
+	} else {
 		rig_open(false, true);
+		rig_add_others();
+	}
 	memset(visits, 0, sizeof(visits));
 	unanswered = 0;
 	peace(); /* now it is known what the export is */

@@ -363,6 +363,22 @@ static void silence_is_ended(void **state)
 	assert_int_equal(fakes[1].status, ALIVE);
 }
 
+/* Without a data thread it is the control thread's. */
+static void heartbeat_of_the_kernels_own_path(void **state)
+{
+	(void)state;
+	options.kernel_path = true;
+	begin_with_standby();
+	for (int i = 0; i < 100; i++) {
+		page.control_heartbeat_ns++;
+		assert_int_equal(step_tick(false), 1);
+	}
+	assert_int_equal(fakes[0].status, ALIVE);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(step_tick(true), 1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+}
+
 static void machine_stood_still(void **state)
 {
 	(void)state;
@@ -538,6 +554,7 @@ int main(void)
 		cmocka_unit_test_setup(both_die, setup),
 		cmocka_unit_test_setup(detached, setup),
 		cmocka_unit_test_setup(silence_is_ended, setup),
+		cmocka_unit_test_setup(heartbeat_of_the_kernels_own_path, setup),
 		cmocka_unit_test_setup(machine_stood_still, setup),
 		cmocka_unit_test_setup(watchdog_is_off, setup),
 		cmocka_unit_test_setup(stuck_one_is_ended, setup),
