@@ -98,6 +98,12 @@
 /* From a disconnect, or a daemon's last answer, until the device is free. */
 #define GONE_TIMEOUT_MS 10000u
 
+/*
+ * Servers of one device: gateways to the same store. Of each its address and a
+ * URI of 5 KiB are kept.
+ */
+#define ENDPOINTS_MAX 4u
+
 /* Ports that the user exempts from shedding: two comparisons each, a packet. */
 #define SHED_PORTS_MAX 16u
 

@@ -140,6 +140,14 @@ enum stats_shed {
 	STATS_SHED_SHEDDING,
 };
 
+/* One of the servers of a device. */
+struct stats_endpoint {
+	char uri[URI_TEXT_BYTES];
+	char error[160]; /* why it could not be used, last; escaped */
+	uint32_t link;	 /* enum stats_link, of the connection there */
+	uint32_t reserved;
+};
+
 #define STATS_GUARANTEES 24
 
 struct stats_guarantee {
@@ -169,7 +177,7 @@ struct stats_page {
 	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
 	char front[16];                 /* "nbd" */
 	char uri[URI_TEXT_BYTES];
-	uint64_t export_bytes;
+	uint64_t export_bytes; /* of the device */
 	uint32_t export_flags; /* NBD_FLAG_* as the server gave them */
 	uint32_t block_bytes;  /* logical block size of the device */
 	uint32_t server_block_min;
@@ -202,6 +210,12 @@ struct stats_page {
 	uint64_t probes;	     /* of a server that owed an answer for so long */
 	uint64_t links_replaced;     /* because a probe was answered */
 	uint64_t unfenced; /* old connections whose end was not seen */
+	uint32_t endpoint; /* the server in use, or used last; from 0 */
+	uint32_t endpoint_count; /* constant, as are their URIs */
+	struct stats_endpoint endpoints[ENDPOINTS_MAX];
+	uint64_t failovers;	  /* times that another server came into use */
+	uint64_t available_bytes; /* what the device could have of the export */
+	uint64_t server_bytes;	  /* the export, as the server said last */
 	uint32_t tls_records; /* enum stats_records; of this or the last link: */
 	char tls_version[12];
 	char tls_cipher[48];
@@ -245,6 +259,9 @@ struct stats_page {
 enum ctl_command {
 	CTL_PING,
 	CTL_DETACH,
+	CTL_RECONNECT, /* flags: the number of the server, from 1; 0: the same */
+	CTL_RESIZED,   /* the kernel's device has another size */
+	CTL_COMMANDS,
 };
 
 #define CTL_FLAG_FORCE 1u

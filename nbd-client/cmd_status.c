@@ -125,6 +125,12 @@ static void put_data_silent_ms(struct table *table,
 					    clock_now_ns()) / NS_PER_MS);
 }
 
+/* As "reconnect" takes it. */
+static void put_endpoint(struct table *table, const struct stats_page *page)
+{
+	table_number(table, page->endpoint + 1);
+}
+
 static void put_records(struct table *table, const struct stats_page *page)
 {
 	static const char *const names[] = { "none", "ours", "kernel" };
@@ -183,17 +189,22 @@ static void put_link_next(struct table *table, const struct stats_page *page)
 				    (page->link_next_ns - now_ns) / NS_PER_MS);
 }
 
-static void put_link_error(struct table *table, const struct stats_page *page)
+/* The daemon may be writing it right now; nothing to say is none. */
+static void put_text(struct table *table, const char *shared, size_t bytes)
 {
-	char text[sizeof(page->link_error)];
+	char text[URI_TEXT_BYTES];
 
-	/* The daemon may be writing it right now. */
-	memcpy(text, page->link_error, sizeof(text));
-	text[sizeof(text) - 1] = '\0';
+	memcpy(text, shared, bytes);
+	text[bytes - 1] = '\0';
 	if (*text)
 		table_string(table, text);
 	else
 		table_none(table);
+}
+
+static void put_link_error(struct table *table, const struct stats_page *page)
+{
+	put_text(table, page->link_error, sizeof(page->link_error));
 }
 
 /* How long the server has owed an answer without a sign. */
@@ -232,6 +243,7 @@ static const struct field device_fields[] = {
 	FIELD(STRING, front, "front", "Front"),
 	FIELD(TIME, attached_at, "attached_at", "Attached"),
 	FIELD(SIZE, export_bytes, "size", "Size"),
+	FIELD(SIZE, available_bytes, "size_available", "Size of the export"),
 	FIELD(SIZE, block_bytes, "block_size", "Block size"),
 	FIELD(BOOL, read_only, "read_only", "Read-only"),
 	FIELD_CALL(put_flags, "flags", "Server offers"),
@@ -253,6 +265,8 @@ static const struct field device_fields[] = {
 	FIELD_CALL(put_tls_cipher, "tls_cipher", "TLS cipher"),
 	FIELD_CALL(put_tls_peer, "tls_peer", "TLS peer"),
 	FIELD(TIME, tls_peer_expires, "tls_peer_expires", "TLS peer expires"),
+	FIELD_CALL(put_endpoint, "endpoint", "Server in use"),
+	FIELD(NUMBER, failovers, "failovers", "Changes of server"),
 	FIELD(NUMBER, reconnects, "reconnects", "Reconnects"),
 	FIELD(NUMBER, connect_attempts, "connect_attempts",
 	      "Attempts since lost"),
@@ -434,6 +448,28 @@ static void print_guarantees(struct output *out, const struct stats_page *page)
 	table_print(table, "guarantees", TABLE_ROWS);
 }
 
+static void print_endpoints(struct output *out, const struct stats_page *page)
+{
+	static const struct table_column columns[] = {
+		{ "number", "SERVER", true },
+		{ "uri", "URI", false },
+		{ "link", "LINK", false },
+		{ "error", "LAST ERROR", false },
+	};
+	struct table *table = table_new(out, columns, COUNT(columns));
+
+	for (uint32_t i = 0; i < page->endpoint_count && i < ENDPOINTS_MAX;
+	     i++) {
+		const struct stats_endpoint *e = &page->endpoints[i];
+
+		table_number(table, i + 1);
+		put_text(table, e->uri, sizeof(e->uri));
+		table_string(table, stats_link_name(e->link));
+		put_text(table, e->error, sizeof(e->error));
+	}
+	table_print(table, "endpoints", TABLE_ROWS);
+}
+
 /* What is charged while memory is low, and how far it went. */
 static void print_groups(struct output *out, const struct stats_page *page)
 {
@@ -528,6 +564,7 @@ static const struct option_spec status_options[] = {
 static void print_page(struct output *out, const struct stats_page *page)
 {
 	print_fields(out, "device", device_fields, COUNT(device_fields), page);
+	print_endpoints(out, page);
 	print_guarantees(out, page);
 	print_operations(out, page);
 	print_fields(out, "resources", resource_fields, COUNT(resource_fields),

@@ -173,8 +173,10 @@ void device_link_up(struct queue *q)
 	device_show_tls(q->device->page, c);
 	q->engine->mail.link_fd = c->fd;
 	q->engine->mail.structured = c->handshake.info.structured;
+	q->engine->mail.export_bytes = c->export.size_bytes;
 	conn_take(c);
 	engine_post(q->engine, MAIL_LINK_UP);
+	device_keep_server(q->device);
 }
 
 /* The device is as well as the first of its links that is not up. */
@@ -218,6 +220,7 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 	if (q->giving_up)
 		reason = q->giving_up;
 	q->giving_up = NULL;
+	d->standby.leave = false;
 	if (q->engine) {
 		patience_end(&q->patience);
 		q->conn.mute = atomic_load(&q->engine->news.link_mute);
@@ -230,11 +233,11 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 				 "the server closed the connection";
 	/* The server ends an engine's operations; then comes NEWS_LINK_IDLE. */
 	conn_shutdown(&q->conn, error);
-	device_show_error(d, reason);
+	(void)device_show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: link to %s lost: %s; reconnecting", d->path,
-			q->conn.addrs.where, reason);
+			conn_where(&q->conn), reason);
 }
 
 static void show_link(struct stats_page *p, const struct conn *c)
@@ -266,13 +269,16 @@ static void show_unfenced(struct device *d, const struct conn *c)
 static void on_link_change(struct conn *c, enum conn_state was)
 {
 	struct device *d = list_entry(c, struct queue, conn)->device;
+	bool is_new = device_show_endpoint(d, c);
 
 	show_link(d->page, worst_link(d));
 	log_say(LOG_LEVEL_DEBUG, "%s: link: %s, was %s", d->path,
 		stats_link_name(c->state), stats_link_name(was));
 	if (c->state != CONN_DOWN)
 		return;
-	if (c->failed && device_show_error(d, c->err.text))
+	if (c->failed)
+		(void)device_show_error(d, c->err.text);
+	if (is_new)
 		log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, c->err.text);
 	show_unfenced(d, c);
 }
@@ -287,7 +293,10 @@ static void step_link(struct queue *q)
 {
 	struct device *d = q->device;
 
-	conn_step(&q->conn);
+	if (q->index == 0)
+		standby_step(&d->standby);
+	else
+		conn_step(&q->conn);
 	if (q->conn.state != CONN_READY)
 		return;
 	if (!q->engine) {
@@ -299,7 +308,7 @@ static void step_link(struct queue *q)
 	}
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
-		q->conn.addrs.where);
+		conn_where(&q->conn));
 }
 
 /* ---- waiting for links ---- */
@@ -314,8 +323,9 @@ static int due_ms(const struct queue *q, uint64_t now_ns)
 int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 {
 	uint64_t now_ns = clock_now_ns();
-	int first_ms = -1;
+	int first_ms = standby_due_ms(&d->standby, now_ns);
 
+	standby_pollfd(&d->standby, &ret_fds[d->queue_count]);
 	EACH_QUEUE(q, d) {
 		int own_ms = due_ms(q, now_ns);
 
@@ -345,6 +355,13 @@ void device_step_links(struct device *d, const struct pollfd *fds)
 		else if (q->engine)
 			device_step_probe(q);
 	}
+	d->standby.plentiful = d->page->state == STATS_LIVE &&
+			       d->pressure.watching &&
+			       pressure_is_plentiful(&d->pressure);
+	if (fds[d->queue_count].revents ||
+	    standby_due_ms(&d->standby, clock_now_ns()) == 0)
+		step_link(&d->queues[0]);
+	device_step_standby(d);
 }
 
 /* ---- strangers' packets ---- */
@@ -530,7 +547,7 @@ bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
 		 uint32_t timeout_ms)
 {
 	uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-	struct pollfd fds[1 + QUEUES_MAX] = {
+	struct pollfd fds[1 + DEVICE_LINKS_MAX] = {
 		{ .fd = d->news_fd, .events = POLLIN },
 	};
 
@@ -543,7 +560,7 @@ bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
 			return false;
 		if (due_ms >= 0 && due_ms < left_ms)
 			left_ms = due_ms;
-		if (poll(fds, 1 + d->queue_count, left_ms) > 0 &&
+		if (poll(fds, 2 + d->queue_count, left_ms) > 0 &&
 		    fds[0].revents)
 			device_on_news(d);
 		device_step_links(d, fds + 1);

@@ -4,14 +4,17 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
 
-static void give_up(struct queue *q, const char *why, uint32_t mail)
+void device_give_up(struct queue *q, const char *why, uint32_t mail)
 {
 	if (q->conn.state == CONN_UP)
 		q->giving_up = why;
 	if (q->engine)
 		engine_post(q->engine, MAIL_LINK_DROP | mail);
+	else if (q->conn.state == CONN_UP)
+		device_kernel_drop(q);
 }
 
 void device_watch_silence(struct queue *q)
@@ -28,24 +31,27 @@ void device_watch_silence(struct queue *q)
 	if (silent && !q->silent_since_ns)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: %s has owed an answer for %u s; asking on another connection",
-			d->path, q->conn.addrs.where,
+			d->path, conn_where(&q->conn),
 			d->options->request_timeout_ms / 1000);
 	if (up && !silent && q->silent_since_ns)
 		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
-			q->conn.addrs.where);
+			conn_where(&q->conn));
 	q->silent_since_ns = silent ? owed.since_ns : 0;
+	d->standby.leave &= silent;
 	if (verdict != PATIENCE_REPLACE)
 		return;
 	d->page->links_replaced++;
-	give_up(q, "the server answers on another one, not on this", 0);
+	device_give_up(q, "the server answers on another one, not on this", 0);
 }
 
 void device_step_probe(struct queue *q)
 {
 	struct device *d = q->device;
 
-	if (patience_step(&q->patience) != -EAGAIN &&
-	    device_show_error(d, q->patience.probe.err.text))
+	if (patience_step(&q->patience) == -EAGAIN)
+		return;
+	d->standby.leave = true;
+	if (device_show_error(d, q->patience.probe.err.text))
 		log_say(LOG_LEVEL_WARNING,
 			"%s: no answer on another connection, either: %s; waiting",
 			d->path, q->patience.probe.err.text);
@@ -66,5 +72,5 @@ void device_check_dead(struct queue *q, uint64_t now_ns)
 	log_say(LOG_LEVEL_ERR,
 		"%s: no link for %u s: requests fail until it is back",
 		d->path, d->options->dead_timeout_s);
-	give_up(q, "the server has been silent for too long", MAIL_FAIL);
+	device_give_up(q, "the server has been silent for too long", MAIL_FAIL);
 }

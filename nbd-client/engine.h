@@ -130,6 +130,7 @@ struct engine {
 		int front_fd; /* valid before MAIL_FRONT_UP is posted */
 		int link_fd;  /* valid before MAIL_LINK_UP is posted */
 		bool structured; /* of that link */
+		uint64_t export_bytes; /* there; 0, or larger than before */
 		struct records *records; /* started for that link; or NULL */
 	} mail;
 	struct {

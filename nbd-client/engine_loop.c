@@ -159,6 +159,8 @@ static void link_up(struct engine *e)
 	}
 	e->link = ENGINE_LINK_UP;
 	e->failing = false;
+	if (e->mail.export_bytes > e->export.size_bytes)
+		e->export.size_bytes = e->mail.export_bytes;
 	e->heard_ns = 0;
 	rx_reset(&e->link_rx, e->mail.structured, e->config.slot_bytes);
 	e->records = e->mail.records;

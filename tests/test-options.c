@@ -377,6 +377,55 @@ static void attach_understands(void **state)
 	}
 }
 
+static void attach_takes_several_servers(void **state)
+{
+	static const struct {
+		const char *arguments[8];
+		const char *hosts[ENDPOINTS_MAX];
+		const char *export_name;
+		bool partly; /* not all speak TLS, some do */
+	} cases[] = {
+		{ { "nbd://a/x" }, { "a" }, "x", false },
+		{ { "nbd://a/x,nbd://b:9/x" }, { "a", "b" }, "x", false },
+		/* options come before the words in a file, not in the list */
+		{ { "--endpoint=nbd://c/x", "nbd://a/x,nbd://b/x",
+		    "--endpoint=d" },
+		  { "a", "b", "c", "d" }, "x", false },
+		{ { "a", "9", "nbd0", "--endpoint", "b:9", "--export=y" },
+		  { "a", "b" }, "y", false },
+		{ { "nbd://a/x", "--endpoint=nbds://b/x", "--tls-ca=f" },
+		  { "a", "b" }, "x", true },
+	};
+	static const char *const all[] = { "nbd://a/,nbd://b/", "--failback",
+					   "--identity=description", NULL };
+	char out[64];
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		uint32_t count = 1;
+
+		assert_int_equal(attach(&err, out, sizeof(out),
+					cases[i].arguments), 0);
+		while (count < ENDPOINTS_MAX && cases[i].hosts[count])
+			count++;
+		assert_int_equal(seen.other_count + 1, count);
+		for (uint32_t n = 0; n < count; n++)
+			assert_string_equal(attach_addr(&seen, n)->host,
+					    cases[i].hosts[n]);
+		assert_string_equal(seen.addr.export_name,
+				    cases[i].export_name);
+		if (*cases[i].export_name == 'y')
+			assert_string_equal(seen.others[0].export_name, "y");
+		assert_int_equal(seen.tls.partly, cases[i].partly);
+		assert_false(seen.described);
+		assert_int_equal(seen.failback_s, 0);
+	}
+	assert_int_equal(attach(&err, out, sizeof(out), all), 0);
+	assert_int_equal(seen.failback_s, 30);
+	assert_true(seen.described);
+}
+
 static void attach_refuses(void **state)
 {
 	static const char *const cases[][8] = {
@@ -399,6 +448,15 @@ static void attach_refuses(void **state)
 		{ "nbd://h/", "--depth=1" },
 		{ "nbd://h/", "--depth=129" },
 		{ "nbd://h/", "--handshake-timeout=0" },
+		{ "nbd://a/,nbd://b/,nbd://c/,nbd://d/,nbd://e/" },
+		{ "nbd://a/,nbd://b/,nbd://c/,nbd://d/", "--endpoint=e" },
+		{ "nbd://a/,nbd:///b?x=y" },
+		{ "nbd://a/", "--endpoint=ftp://b/" },
+		{ "nbd://a/", "--endpoint=b", "--tls-ca=f" },
+		{ "nbd://a/", "--identity" },
+		{ "nbd://a/", "--identity=size" },
+		{ "nbd://a/", "--failback" },
+		{ "nbd://a/,nbd://b/", "--failback=0" },
 	};
 	char out[64];
 	struct err err;
@@ -479,6 +537,7 @@ int main(void)
 		cmocka_unit_test(numbers_and_sizes),
 		cmocka_unit_test(distances),
 		cmocka_unit_test(attach_understands),
+		cmocka_unit_test(attach_takes_several_servers),
 		cmocka_unit_test(attach_refuses),
 		cmocka_unit_test(attach_passes_the_rest),
 		cmocka_unit_test(every_help_fits),

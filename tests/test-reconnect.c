@@ -84,11 +84,7 @@ static void reconnect(void)
 		return;
 	if (conn_open(&r.k.conn, &r.err) < 0)
 		return;
-	r.k.engine->mail.records = conn_start_records(&r.k.conn, r.k.records);
-	r.k.engine->mail.link_fd = r.k.conn.fd;
-	r.k.engine->mail.structured = r.k.conn.handshake.info.structured;
-	conn_take(&r.k.conn);
-	engine_post(r.k.engine, MAIL_LINK_UP);
+	kernel_end_give_link(&r.k);
 	r.reconnects++;
 }
 
