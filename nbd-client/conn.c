@@ -53,6 +53,12 @@ void conn_init_known(struct conn *c, const struct addr *addr,
 	c->family = family;
 }
 
+void conn_choose_replies(struct conn *c, bool swap)
+{
+	c->simple_replies = swap || c->for_kernel ||
+			    c->addr->kind == ADDR_UNIX;
+}
+
 void conn_set_tls(struct conn *c, struct tls *tls)
 {
 	c->tls = tls && tls->mode != HANDSHAKE_TLS_OFF ? tls : NULL;
@@ -213,7 +219,7 @@ static enum conn_event act_talk(struct conn *c)
 		.goal = c->goal,
 		.tls = c->tls ? c->tls->mode : HANDSHAKE_TLS_OFF,
 		.export_name = c->addr->export_name,
-		.no_structured = c->for_kernel, /* it knows simple ones only */
+		.no_structured = c->simple_replies,
 	};
 	int ret = handshake_init(&c->handshake, &params, &c->err);
 
