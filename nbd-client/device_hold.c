@@ -107,6 +107,7 @@ static int init_link(struct device *d, struct err *err)
 	conn->request_timeout_ms = o->request_timeout_ms;
 	conn->for_kernel = o->kernel_path;
 	conn->ends->described = o->described;
+	conn_choose_replies(conn, o->swap != SWAP_NO);
 	device_standby_up(d);
 	ret = conn_init_tls(conn, d->tls, &o->tls, err);
 	patience_init(&d->queues[0].patience, conn, o->request_timeout_ms);
