@@ -553,6 +553,8 @@ const struct command cmd_bench = {
 	.details =
 		"Makes requests, and prints how many were answered, how fast, "
 		"and what that\ncost this process.",
+	.examples = "  nbd-client bench nbd://server/swap1\n"
+		    "  nbd-client bench --rw=randwrite --destroy --swap nbd://server/scratch",
 	.options = bench_options,
 	.run = run,
 };
