@@ -35,7 +35,7 @@ cp -a /etc "$dir/etc" && mount --bind "$dir/etc" /etc &&
 mkdir -p "$dir/bin" /var/lib/prometheus/node-exporter /etc/nbd /etc/nbd-client.d
 ln -s "$client" "$dir/bin/nbd-client"
 PATH=$dir/bin:$PATH
-echo '192.0.2.1 server server.example.com' >/etc/hosts
+echo '192.0.2.1 server server.example.com gateway1.example.com gateway2.example.com' >/etc/hosts
 umask 077
 echo alice:00112233445566778899aabbccddeeff >/etc/nbd/keys.psk
 umask 022
@@ -84,7 +84,9 @@ try() {
 	*' bench '*) line="$line --seconds=1" ;;
 	*' check'*) wanted='0 1' ;; # whatever this host is
 	*' detach --all') ;;
-	*' status '* | *' detach '* | *' recover '* | *' upgrade '*) wanted=3 ;;
+	*' status '* | *' detach '* | *' recover '* | *' reconnect '* | *' upgrade '*)
+		wanted=3
+		;;
 	esac
 	count=$((count + 1))
 	eval "$line" >"$dir/log" 2>&1 </dev/null
@@ -105,20 +107,24 @@ of_page() {
 		sed -e ':a' -e '/\\e$/{N;s/\\e\n *//;ta' -e '}' |
 		sed -n 's/^[#$] \(nbd-client .*\)/\1/p'
 }
-# The literal block of a page that is a file: all of it.
+# file_of_page PAGE N: the Nth literal block, which is a file.
 file_of_page() {
-	sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/{/^\.Bd/,/^\.Ed/{/^\./!p}}' "$man/$1"
+	sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/p' "$man/$1" | awk -v n="$2" '
+		/^\.Bd/ { inside = ++block == n; next }
+		/^\.Ed/ { inside = 0 }
+		inside'
 }
 
 serve nbd://server/ -i 192.0.2.1 --tls=on --tls-psk=/etc/nbd/keys.psk
 main=$server
 serve 'nbd://[2001:db8::1]:2000/' -i 2001:db8::1 -p 2000
 serve 'nbd+unix:///?socket=/run/nbd.sock' -U /run/nbd.sock
-file_of_page nbdtab.5 >/etc/nbdtab
-for device in $(awk '!/^#/ { print $1 }' /etc/nbdtab); do
+file_of_page nbdtab.5 1 >/etc/nbdtab
+for device in nbd0 nbd1 nbd2; do
 	try 'nbdtab(5)' "nbd-client attach $device"
 done
-[ $count = 3 ] || code=1
+file_of_page nbd-client.conf.5 2 >/etc/nbd-client.d/nbd3.conf
+try 'nbd-client.conf(5)' 'nbd-client attach nbd3'
 of_page nbd-client.8 >"$dir/lines"
 while read -r line; do
 	try 'nbd-client(8)' "$line"
@@ -140,7 +146,7 @@ wait "$main" 2>/dev/null
 cp "$dir/server-cert.pem" "$dir/server-key.pem" "$dir/ca-cert.pem" /etc/nbd
 serve "--tls-ca=$dir/ca-cert.pem nbds://server.example.com/" -i 192.0.2.1 \
 	--tls=require --tls-certificates=/etc/nbd
-file_of_page nbd-client.conf.5 >/etc/nbd-client.d/nbd0.conf
+file_of_page nbd-client.conf.5 1 >/etc/nbd-client.d/nbd0.conf
 try 'nbd-client.conf(5)' 'nbd-client attach nbd0'
 
 # Not all of them lost on the way here.
