@@ -145,13 +145,13 @@ static int take_device(const char *word, struct attach_options *options,
 	struct blockdev device;
 	int rc;
 
+	options->front_auto = !strcmp(word, "auto");
+	if (options->front_auto)
+		return 0;
 	if (!strcmp(word, "nbd")) {
 		options->front = FRONT_NBD;
 	} else if (!strcmp(word, "ublk")) {
 		options->front = FRONT_UBLK;
-	} else if (!strcmp(word, "auto")) {
-		options->front = options->kernel_path ? FRONT_NBD :
-							device_prefer_ublk();
 	} else {
 		rc = blockdev_parse(word, &device, err);
 		if (rc)
@@ -307,6 +307,7 @@ static void print_device_old(const char *device)
 
 static const struct attach_line defaults = {
 	.options = {
+		.front_auto = true,
 		.index = -1,
 		.swapon_priority = -1,
 		.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
@@ -498,9 +499,11 @@ static int attach(int argc, char **argv, void (*ready)(const char *device),
 		resume(&handover, &line.options);
 		return daemon_attach(&line.options, ready, device, err);
 	}
+	if (!rc && line.options.front_auto && !line.options.kernel_path)
+		line.options.front = device_prefer_ublk();
 	if (!rc && line.options.dry_run)
 		return dry_run(&line.options, &line.output, err);
-	if (!rc)
+	if (!rc && !resumed)
 		rc = look_first(&line, ready, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
@@ -539,7 +542,7 @@ const struct command cmd_attach = {
 		   "nbd+unix:///EXPORT?socket=PATH.\n"
 		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
 		   "first free one.\nauto is ublk where the kernel has what "
-		   "it takes, else nbd. Without any: nbd.\n"
+		   "it takes, else nbd; the same without any.\n"
 		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
 	.examples = "  nbd-client attach --swapon=10 nbd://server/swap1\n"

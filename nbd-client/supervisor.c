@@ -15,6 +15,7 @@
 #include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
+#include "nbd-client/swap.h"
 #include "nbd-client/worker.h"
 
 static void show(const struct supervisor *s)
@@ -54,6 +55,15 @@ static void take_over(struct supervisor *s, uint64_t now_ns)
 	expect_work(s);
 }
 
+/* It died after its last step, and before it could say so. */
+static bool has_pages(const struct device *d)
+{
+	bool active;
+
+	return d->options->swapon && swap_is_active(d->path, &active) == 0 &&
+	       active;
+}
+
 /* 1: another one takes over; else supervisor_run()'s result. */
 static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 			 struct err *err)
@@ -62,7 +72,7 @@ static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 
 	if (status == WORKER_DETACHED)
 		return 0;
-	if (!s->ready) {
+	if (!s->ready && !has_pages(d)) {
 		*err = d->shared->err;
 		if (!err->exit_code)
 			err_set(err, X_FAILURE, ECHILD,
@@ -96,7 +106,8 @@ static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 
 static void check_ready(struct supervisor *s)
 {
-	if (s->device->shared->ready_pid != s->worker.pid)
+	if (s->worker.pid <= 0 ||
+	    s->device->shared->ready_pid != s->worker.pid)
 		return;
 	if (s->upgraded && !s->replacing) {
 		s->upgraded = false;
