@@ -82,13 +82,14 @@ static int check_same(const struct export_info *was,
 	return 0;
 }
 
-static void schedule(struct conn *c)
+/* The next attempt: a pause after since_ns. */
+static void schedule(struct conn *c, uint64_t since_ns)
 {
 	uint64_t pause_ms = c->backoff_ms;
 
 	/* Many clients of one server must not come back in step. */
 	pause_ms += (uint64_t)random() % (pause_ms / 2);
-	c->next_attempt_ns = clock_now_ns() + pause_ms * NS_PER_MS;
+	c->next_attempt_ns = since_ns + pause_ms * NS_PER_MS;
 	c->backoff_ms *= 2;
 	if (c->backoff_ms > CONN_BACKOFF_MAX_MS)
 		c->backoff_ms = CONN_BACKOFF_MAX_MS;
@@ -160,11 +161,15 @@ static enum conn_event act_wait(struct conn *c)
 static enum conn_event act_dial(struct conn *c)
 {
 	struct link_sockets source = sockets_source(&c->sockets);
+	uint32_t dial_ms = c->handshake_ms;
 
+	if (c->known && dial_ms > CONN_DIAL_MS)
+		dial_ms = CONN_DIAL_MS;
 	c->attempts++;
+	c->attempt_ns = clock_now_ns();
 	c->failed = 0;
 	err_clear(&c->err);
-	link_dial_start(&c->dial, &c->addrs, &source, (int)c->handshake_ms);
+	link_dial_start(&c->dial, &c->addrs, &source, (int)dial_ms);
 	return CONN_EV_STEP;
 }
 
@@ -259,7 +264,7 @@ static enum conn_event act_give_up(struct conn *c)
 
 static enum conn_event act_failed(struct conn *c)
 {
-	schedule(c);
+	schedule(c, c->attempt_ns);
 	return act_give_up(c);
 }
 
@@ -358,7 +363,7 @@ static enum conn_event act_ended(struct conn *c)
 		sockets_reset(&c->sockets);
 	c->fd = -1;
 	if (clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
-		schedule(c);
+		schedule(c, clock_now_ns());
 		return CONN_EV_NONE;
 	}
 	c->backoff_ms = CONN_BACKOFF_MIN_MS;

@@ -148,9 +148,8 @@ act_cut() {
 # act_host_gone NAME PORT: the server's host loses its power; nobody is told.
 act_host_gone() {
 	act_link down
-	act_cut "$2"
 	act_server_stop "$1"
-	ss -Htan "sport = :$2"
+	ss -HKtan "sport = :$2"
 }
 
 # act_host_back NAME PORT MB: it has booted, and knows nothing of connections.
