@@ -184,7 +184,7 @@ act_slow() {
 }
 
 delay() {
-	echo "qom-set /objects/delay status $1" | busybox nc -w 1 127.0.0.1 4444
+	echo "qom-set /objects/delay status $1" | busybox nc -w 1 127.0.0.1 4444 >/dev/null
 }
 
 # act_slow_was: the shortest round trip in ms, and bytes to and from the guest.
