@@ -20,6 +20,13 @@
 #define SLOTS_DEFAULT 64u
 
 /*
+ * Queues of a device: each is a thread, a connection and slots of its own. More
+ * than four gain little (a server has as many disks and cores to share out), and
+ * each costs locked memory.
+ */
+#define QUEUES_MAX 8u
+
+/*
  * Payload of a slot, and so the largest request that we let the kernel send
  * (queue/max_sectors_kb). 128 KiB is one swap read-ahead window of 32 pages
  * (mm/swap_state.c) and more than what is gained by fewer, larger requests.

@@ -34,11 +34,15 @@ static int own_protect_up(struct device *d, struct err *err)
 
 static int connect_up(struct device *d, struct err *err)
 {
-	int ret;
+	const struct conn *first = &d->queues[0].conn;
+	int ret = 0;
 
-	device_watch_link(d);
-	ret = conn_open(&d->conn, err);
-	if (ret == 0 && d->conn.tls && !d->conn.handshake.info.tls)
+	EACH_QUEUE(q, d) {
+		device_watch_link(q);
+		if (!ret)
+			ret = conn_open(&q->conn, err);
+	}
+	if (ret == 0 && first->tls && !first->handshake.info.tls)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: not encrypted: the server says that it has no TLS, and --tls=allow lets that pass",
 			d->path);
@@ -49,18 +53,46 @@ static int connect_up(struct device *d, struct err *err)
 static int connect_again(struct device *d, struct err *err)
 {
 	(void)err;
-	d->conn.unfenced = d->page->unfenced;
-	device_watch_link(d);
-	conn_inherit(&d->conn);
+	d->queues[0].conn.unfenced = d->page->unfenced;
+	EACH_QUEUE(q, d) {
+		device_watch_link(q);
+		conn_inherit(&q->conn);
+	}
 	return 0;
 }
 
 /* ---- memory and thread ---- */
 
+static int carve_queue(struct queue *q, struct err *err)
+{
+	struct device *d = q->device;
+	int ret;
+
+	q->engine = pin_carve(&d->pin, sizeof(*q->engine));
+	q->front = d->kind->make_front(pin_carve(&d->pin, DEVICE_FRONT_BYTES));
+	q->rx = pin_carve(&d->pin, engine_rx_bytes());
+	if (d->config.record_bytes)
+		q->records = pin_carve(&d->pin, d->config.record_bytes);
+	ret = base_init(&q->base, d->config.slots - d->config.slots_reserve,
+			d->config.slot_bytes);
+	if (ret < 0)
+		return err_set(err, X_FAILURE, -ret,
+			       "cannot map memory for requests: %s",
+			       strerror(-ret));
+	if (measure_left_out(MEASURE_MLOCK) && q->base.memory)
+		munlock(q->base.memory, engine_base_bytes(&d->config));
+	q->mail_fd = eventfd(0, EFD_CLOEXEC);
+	if (q->mail_fd < 0)
+		return err_set(err, X_FAILURE, errno,
+			       "cannot make an eventfd: %s", strerror(errno));
+	return 0;
+}
+
 static int carve_up(struct device *d, struct err *err)
 {
-	size_t bytes = sizing_pinned_bytes(&d->config) -
-		       pin_pages(engine_reserve_bytes(&d->config));
+	size_t bytes = d->queue_count *
+		       (sizing_pinned_bytes(&d->config) -
+			pin_pages(engine_reserve_bytes(&d->config)));
 	int ret = pin_init(&d->pin, bytes);
 
 	if (ret < 0)
@@ -70,72 +102,81 @@ static int carve_up(struct device *d, struct err *err)
 			       bytes / 1024, strerror(-ret));
 	if (measure_left_out(MEASURE_MLOCK))
 		munlock(d->pin.base, d->pin.bytes);
-	d->engine = pin_carve(&d->pin, sizeof(*d->engine));
-	d->front = d->kind->make_front(pin_carve(&d->pin, DEVICE_FRONT_BYTES));
-	d->rx = pin_carve(&d->pin, engine_rx_bytes());
-	if (d->config.record_bytes)
-		d->records = pin_carve(&d->pin, d->config.record_bytes);
+	EACH_QUEUE(q, d) {
+		ret = carve_queue(q, err);
+		if (ret < 0)
+			return ret;
+	}
 	pin_seal(&d->pin);
-	ret = base_init(&d->base, d->config.slots - d->config.slots_reserve,
-			d->config.slot_bytes);
-	if (ret < 0)
-		return err_set(err, X_FAILURE, -ret,
-			       "cannot map memory for requests: %s",
-			       strerror(-ret));
-	if (measure_left_out(MEASURE_MLOCK) && d->base.memory)
-		munlock(d->base.memory, engine_base_bytes(&d->config));
-	d->mail_fd = eventfd(0, EFD_CLOEXEC);
 	d->news_fd = eventfd(0, EFD_CLOEXEC);
-	if (d->mail_fd < 0 || d->news_fd < 0)
+	if (d->news_fd < 0)
 		return err_set(err, X_FAILURE, errno,
 			       "cannot make an eventfd: %s", strerror(errno));
 	return 0;
 }
 
 /* The counts go on, but no request of a dead worker's is left. */
-static int engine_up(struct device *d, struct err *err)
+static int queue_up(struct queue *q, struct err *err)
 {
-	struct stats_data *data = &d->page->data;
+	struct device *d = q->device;
+	size_t reserve_bytes = engine_reserve_bytes(&d->config);
 	const struct engine_memory memory = {
-		.base = d->base.memory,
-		.reserve = d->reserve,
-		.rx = d->rx,
+		.base = q->base.memory,
+		.reserve = d->reserve + q->index * reserve_bytes,
+		.rx = q->rx,
 	};
 
-	memset(data->states, 0, sizeof(data->states));
-	memset(data->groups, 0, sizeof(data->groups));
-	d->strays_told = data->stray_mallocs;
-	d->page->pinned_bytes = d->pin.bytes +
-				pin_pages(engine_reserve_bytes(&d->config)) +
-				engine_base_bytes(&d->config);
-	engine_init(d->engine, &d->config, &memory, data, d->mail_fd,
+	memset(q->data->states, 0, sizeof(q->data->states));
+	memset(q->data->groups, 0, sizeof(q->data->groups));
+	q->strays_told = q->data->stray_mallocs;
+	engine_init(q->engine, &d->config, &memory, q->data, q->mail_fd,
 		    d->news_fd);
-	base_bind(&d->base, &d->engine->pool);
-	return device_thread_up(d, err);
+	base_bind(&q->base, &q->engine->pool);
+	return device_thread_up(q, err);
+}
+
+static int engines_up(struct device *d, struct err *err)
+{
+	int ret = 0;
+
+	d->page->pinned_bytes =
+		d->queue_count * sizing_request_bytes(&d->config);
+	EACH_QUEUE(q, d)
+		if (!ret)
+			ret = queue_up(q, err);
+	return ret;
 }
 
 static void carve_down(struct device *d)
 {
-	if (d->mail_fd >= 0)
-		close(d->mail_fd);
+	EACH_QUEUE(q, d) {
+		if (q->mail_fd >= 0)
+			close(q->mail_fd);
+		q->mail_fd = -1;
+		base_fini(&q->base);
+	}
 	if (d->news_fd >= 0)
 		close(d->news_fd);
-	d->mail_fd = -1;
 	d->news_fd = -1;
-	base_fini(&d->base);
 	pin_fini(&d->pin);
 }
 
 /* ---- the seal ---- */
 
+static void note_faults(struct device *d)
+{
+	EACH_QUEUE(q, d)
+		host_faults(q->data->tid, &q->minor_faults_at_seal,
+			    &q->major_faults_at_seal);
+}
+
 static int seal_up(struct device *d, struct err *err)
 {
 	const struct stats_guarantee *worst;
-	pid_t tid = d->page->data.tid;
 
 	host_verify(d->rows);
 	device_tick(d);
-	host_faults(tid, &d->minor_faults_at_seal, &d->major_faults_at_seal);
+	note_faults(d);
 	worst = host_worst(d->rows);
 	if (!worst)
 		return 0;
@@ -156,8 +197,7 @@ static int seal_again(struct device *d, struct err *err)
 
 	(void)err;
 	host_verify(rows);
-	host_faults(d->page->data.tid, &d->minor_faults_at_seal,
-		    &d->major_faults_at_seal);
+	note_faults(d);
 	d->rows = d->page->guarantees;
 	for (size_t i = 0; i < STATS_GUARANTEES && rows[i].name[0]; i++)
 		stats_guarantee_replace(d->rows, rows[i].name, rows[i].state,
@@ -168,7 +208,8 @@ static int seal_again(struct device *d, struct err *err)
 static int link_up(struct device *d, struct err *err)
 {
 	(void)err;
-	device_link_up(d);
+	EACH_QUEUE(q, d)
+		device_link_up(q);
 	return 0;
 }
 
@@ -216,7 +257,7 @@ static const struct device_row served[] = {
 	OWN("pinned memory", carve_up, carve_up, carve_down),
 #define PREPARED_COUNT 3u
 	/* but not these. */
-	OWN("data thread", engine_up, engine_up, device_thread_down),
+	OWN("data threads", engines_up, engines_up, device_threads_down),
 	OWN("connect", connect_up, connect_again, NULL),
 	OF_FRONT(DEVICE_END),
 	OWN("link", link_up, NULL, NULL),
@@ -279,10 +320,8 @@ int device_hold(struct device *d, const struct attach_options *options,
 		.ublk.fd = -1,
 		.lock_fd = -1,
 		.report_fd = -1,
-		.conn.fd = -1,
 		.our_end = -1,
 		.kernel_end = -1,
-		.mail_fd = -1,
 		.news_fd = -1,
 		.pressure.trigger_fd = -1,
 	};
@@ -348,7 +387,7 @@ void device_detach(struct device *d, bool force)
 {
 	d->page->state = STATS_DETACHING;
 	if (force)
-		engine_post(d->engine, MAIL_FAIL);
+		device_post(d, MAIL_FAIL);
 	undo(d, device_held_count);
 	if (d->detach_asked) /* whoever waits for the end: this is it */
 		ctl_reply(&d->ctl, d->detach_client, EXIT_OK, NULL);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One device composed: server connection, pinned region, engine, front, kernel
- * device. Attach is a table of steps, each with its undoing, taken in order and
- * undone in reverse, so that a failure at any point and a detach are the same
- * thing.
+ * One device composed: its queues, each with server connection, engine and front;
+ * pinned region; kernel device. Attach is a table of steps, each with its undoing,
+ * taken in order and undone in reverse, so that a failure at any point and a detach
+ * are the same thing.
  *
  * The first steps are the supervisor's: what they make is held until the detach
  * and inherited by each worker, which is forked with a copy of all of this. The
@@ -42,6 +42,43 @@ struct device_shared {
 	int32_t ready_pid; /* the worker that has attached, or taken over */
 };
 
+struct device;
+
+/*
+ * A data thread and all that it serves with. Queues share nothing that a request
+ * needs; the control thread looks after all of them.
+ */
+struct queue {
+	struct device *device;
+	uint32_t index;
+	struct conn conn;
+	struct stats_data *data; /* its part of the page */
+	struct engine *engine;
+	struct front *front;
+	void *rx; /* memory of the receive buffers */
+	struct records *records; /* NULL without TLS */
+	struct base base; /* slots of the engine's pool that come and go */
+	int mail_fd;
+
+	pthread_t thread;
+	pthread_mutex_t open_lock; /* guards open_result while it starts */
+	pthread_cond_t open_done;
+	int open_result; /* 1: not yet; 0 or -errno of engine_open() */
+	uint64_t minor_faults_at_seal;
+	uint64_t major_faults_at_seal;
+	uint64_t strays_told; /* of stray_mallocs, in the log */
+
+	bool thread_started;
+	bool front_gone; /* heard from the engine: */
+	bool closed;
+	bool failed;
+	bool dead; /* the dead time-out has passed; until the link is up */
+};
+
+#define EACH_QUEUE(q, d)                                                       \
+	for (struct queue *q = (d)->queues;                                    \
+	     q < (d)->queues + (d)->queue_count; q++)
+
 struct device {
 	const struct attach_options *options;
 	const struct device_front *kind;
@@ -49,7 +86,7 @@ struct device {
 	bool again;        /* this worker takes over */
 	struct pin held;   /* shared: */
 	struct device_shared *shared;
-	void *reserve;     /* memory of the reserve's slots */
+	uint8_t *reserve;  /* memory of the reserve's slots, a part per queue */
 	/* page->guarantees, or own_rows until a takeover has been verified. */
 	struct stats_guarantee *rows;
 	struct stats_guarantee own_rows[STATS_GUARANTEES];
@@ -66,20 +103,16 @@ struct device {
 	int report_fd;        /* to who waits for the attach; not a worker's */
 
 	struct tls tls;
-	struct conn conn;
+	struct queue *queues;
+	uint32_t queue_count;
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
 	struct shed shed;
 
 	struct pin pin;
-	void *rx; /* memory of the receive buffers */
-	struct base base; /* slots of the engine's pool that come and go */
 	struct pressure pressure;
-	struct engine_config config;
-	struct engine *engine;
-	struct front *front;
-	struct records *records; /* NULL without TLS */
+	struct engine_config config; /* of each queue */
 	int kernel_end; /* of the socketpair, until the kernel has its own */
 	int our_end;
 	struct {
@@ -89,23 +122,8 @@ struct device {
 		void *descs;
 		size_t descs_bytes;
 	} ublk;
-	int mail_fd;
-	int news_fd;
-
-	pthread_t thread;
-	pthread_mutex_t open_lock; /* guards open_result while it starts */
-	pthread_cond_t open_done;
-	int open_result; /* 1: not yet; 0 or -errno of engine_open() */
-	uint64_t minor_faults_at_seal;
-	uint64_t major_faults_at_seal;
-	uint64_t strays_told; /* of stray_mallocs, in the log */
-
-	bool thread_started;
-	bool appeared;   /* the kernel has the device */
-	bool front_gone; /* heard from the engine: */
-	bool closed;
-	bool failed;
-	bool dead; /* the dead time-out has passed; until the link is up */
+	int news_fd; /* of all engines */
+	bool appeared; /* the kernel has the device */
 
 	bool detach_asked; /* this client of ctl waits for the end */
 	uint32_t detach_client;
@@ -141,7 +159,12 @@ int device_check_idle(const struct device *d, struct err *err);
  */
 void device_detach(struct device *d, bool force);
 
-/* The engine's event descriptor is readable: act on its news. */
+/* What the engines have said: */
+bool device_failed(const struct device *d);     /* one of the rings is broken */
+bool device_front_gone(const struct device *d); /* the kernel has ended a queue */
+bool device_is_low(const struct device *d);     /* memory; in one of the queues */
+
+/* The engines' event descriptor is readable: act on their news. */
 void device_on_news(struct device *d);
 
 /* poll(2) has seen these events on the trigger of d->pressure. */
@@ -150,8 +173,14 @@ void device_on_pressure(struct device *d, short events);
 /* Once a second: time-outs; refreshes the slow numbers of the page. */
 void device_tick(struct device *d);
 
-/* What conn_due_ms() asks for: goes on with an old link, makes a new one. */
-void device_step_link(struct device *d);
+/*
+ * What the links wait for: fills in queue_count of ret_fds. Returns milliseconds
+ * until device_step_links() is due in any case; -1: not without an event.
+ */
+int device_poll_links(const struct device *d, struct pollfd *ret_fds);
+
+/* After poll(2): goes on with old links, makes new ones. */
+void device_step_links(struct device *d, const struct pollfd *fds);
 
 /*
  * The supervisor has died: what was its own is this worker's now, and status and

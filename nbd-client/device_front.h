@@ -45,7 +45,7 @@ extern const size_t device_held_count;
 
 struct device_front {
 	const char *name; /* as status shows it */
-	/* In zeroed pinned memory of DEVICE_FRONT_BYTES. */
+	/* Of each queue, in zeroed pinned memory of DEVICE_FRONT_BYTES. */
 	struct front *(*make_front)(void *memory);
 	/* SOCK_MEMALLOC for the service sockets, or a row that says why not. */
 	void (*donate)(struct device *d);

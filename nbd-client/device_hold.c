@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -44,7 +45,7 @@ static int check_size(const struct device *d, struct err *err)
 
 static int choose_blocks(struct device *d, struct err *err)
 {
-	const struct export_info *x = &d->conn.export;
+	const struct export_info *x = d->config.export;
 	uint32_t asked = d->options->block_bytes;
 	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
 
@@ -85,28 +86,40 @@ static int probe_up(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
 	struct socket_memory memory;
+	struct conn *conn;
 	int ret;
 
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
-	ret = conn_init(&d->conn, &o->addr, &memory, o->handshake_ms, err);
-	d->conn.fence_ms = o->fence_ms;
+	d->queues = calloc(1, sizeof(*d->queues));
+	if (!d->queues)
+		return err_set(err, X_FAILURE, ENOMEM, "no memory for a queue");
+	d->queue_count = 1;
+	d->queues[0].device = d;
+	d->queues[0].mail_fd = -1;
+	conn = &d->queues[0].conn;
+	ret = conn_init(conn, &o->addr, &memory, o->handshake_ms, err);
+	conn->fence_ms = o->fence_ms;
 	if (!ret)
-		ret = conn_init_tls(&d->conn, &d->tls, &o->tls, err);
+		ret = conn_init_tls(conn, &d->tls, &o->tls, err);
 	if (!ret)
-		ret = conn_probe(&d->conn, err); /* opened once protected */
+		ret = conn_probe(conn, err); /* opened once protected */
 	if (ret < 0)
 		return ret;
-	if (o->swapon && (d->conn.export.flags & NBD_FLAG_READ_ONLY))
+	if (o->swapon && (conn->export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
-	d->config = sizing_config(o, &d->conn.export);
+	d->config = sizing_config(o, &conn->export);
 	return choose_blocks(d, err);
 }
 
 static void probe_down(struct device *d)
 {
-	conn_fini(&d->conn);
+	EACH_QUEUE(q, d)
+		conn_fini(&q->conn);
+	free(d->queues);
+	d->queues = NULL;
+	d->queue_count = 0;
 	tls_close(&d->tls);
 }
 
@@ -144,13 +157,21 @@ void device_set_name(struct device *d, enum front_kind front)
 /* The sockets that serve later, in the cgroup that we are in now. */
 static int sockets_up(struct device *d, struct err *err)
 {
+	const struct conn *first = &d->queues[0].conn;
 	struct stats_guarantee *rows = d->rows;
-	int family = d->conn.family;
-	int reserved, ret;
+	int reserved = 0, ret = 0;
 
-	if (family != AF_INET && family != AF_INET6)
+	if (first->family != AF_INET && first->family != AF_INET6)
 		return 0;
-	ret = sockets_prepare(&d->conn.sockets, family, &reserved, err);
+	EACH_QUEUE(q, d) {
+		int own = 0;
+
+		if (!ret)
+			ret = sockets_prepare(&q->conn.sockets, first->family,
+					      &own, err);
+		if (own < 0)
+			reserved = own;
+	}
 	if (ret < 0 || d->options->swap == SWAP_NO)
 		return ret;
 	if (measure_left_out(MEASURE_SOCKET_MEMORY))
@@ -158,8 +179,8 @@ static int sockets_up(struct device *d, struct err *err)
 	else if (reserved == 0)
 		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_OK,
 				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
-				    d->conn.sockets.memory.reserve_bytes / KIB,
-				    SOCKETS_COUNT);
+				    first->sockets.memory.reserve_bytes / KIB,
+				    d->queue_count * SOCKETS_COUNT);
 	else
 		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_DEGRADED,
 				    "no SO_RESERVE_MEM: %s",
@@ -176,7 +197,7 @@ static int sockets_up(struct device *d, struct err *err)
 static void fill_page(struct device *d)
 {
 	struct stats_page *p = d->page;
-	const struct export_info *x = &d->conn.export;
+	const struct export_info *x = d->config.export;
 
 	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
 	memcpy(p->uri, d->uri, sizeof(p->uri));
@@ -214,6 +235,8 @@ static int page_up(struct device *d, struct err *err)
 	if (d->options->recover && swap_is_active(d->path, &active) == 0)
 		d->page->swap_active = active;
 	d->rows = d->page->guarantees;
+	EACH_QUEUE(q, d)
+		q->data = &d->page->data;
 	fill_page(d);
 	return 0;
 }
@@ -334,8 +357,10 @@ static void reserve_down(struct device *d)
 
 static int hold_up(struct device *d, struct err *err)
 {
+	size_t reserve_bytes =
+		d->queue_count * engine_reserve_bytes(&d->config);
 	size_t bytes = pin_pages(sizeof(*d->shared)) +
-		       pin_pages(engine_reserve_bytes(&d->config));
+		       pin_pages(reserve_bytes);
 	int ret = pin_init_shared(&d->held, bytes);
 
 	if (ret < 0)
@@ -346,7 +371,7 @@ static int hold_up(struct device *d, struct err *err)
 	if (measure_left_out(MEASURE_MLOCK))
 		munlock(d->held.base, d->held.bytes);
 	d->shared = pin_carve(&d->held, sizeof(*d->shared));
-	d->reserve = pin_carve(&d->held, engine_reserve_bytes(&d->config));
+	d->reserve = pin_carve(&d->held, reserve_bytes);
 	pin_seal(&d->held);
 	/* Until it is taken over; a failure leaves it to another attempt. */
 	d->shared->died_ns = clock_now_ns();
@@ -368,8 +393,8 @@ static int shed_up(struct device *d, struct err *err)
 
 	if (!o->shed)
 		return 0;
-	ret = shed_open(&d->shed, d->name, &d->conn.addrs, o->shed_ports,
-			o->shed_port_count, d->rows, err);
+	ret = shed_open(&d->shed, d->name, &d->queues[0].conn.addrs,
+			o->shed_ports, o->shed_port_count, d->rows, err);
 	if (ret < 0 && o->swap == SWAP_BEST_EFFORT) {
 		err_clear(err); /* the row tells */
 		return 0;

@@ -100,7 +100,8 @@ static void donate(struct device *d)
 		stats_guarantee_set(d->rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: no other nbd device is free");
 	else
-		donor_donate(&d->conn.sockets, &d->genl, index, d->rows);
+		donor_donate(&d->queues[0].conn.sockets, &d->genl, index,
+			     d->rows);
 }
 
 static int tune_early_up(struct device *d, struct err *err)
@@ -166,6 +167,19 @@ static void close_kernel_end(struct device *d)
 	d->kernel_end = -1;
 }
 
+/*
+ * One queue: with several sockets the driver ends one that is well, should an
+ * answer take longer than the request timer, and sends the request through another
+ * (nbd_xmit_timeout), past a connection that may still carry it out.
+ */
+static void front_up(struct device *d)
+{
+	struct engine *e = d->queues[0].engine;
+
+	e->mail.front_fd = d->our_end;
+	engine_post(e, MAIL_FRONT_UP);
+}
+
 static int appear_up(struct device *d, struct err *err)
 {
 	uint32_t dead_s = d->options->dead_timeout_s;
@@ -175,7 +189,7 @@ static int appear_up(struct device *d, struct err *err)
 		.fd_count = 1,
 		.size_bytes = d->size_bytes,
 		.block_bytes = d->block_bytes,
-		.server_flags = d->conn.export.flags & KERNEL_FLAGS,
+		.server_flags = d->config.export->flags & KERNEL_FLAGS,
 		.timeout_s = 0,
 		.dead_conn_timeout_s = dead_s ? dead_s : DEAD_CONN_FOREVER_S,
 		.backend = backend(d),
@@ -186,8 +200,7 @@ static int appear_up(struct device *d, struct err *err)
 	if (d->options->read_only)
 		params.server_flags |= NBD_FLAG_READ_ONLY;
 	/* We listen before the kernel can speak. */
-	d->engine->mail.front_fd = d->our_end;
-	engine_post(d->engine, MAIL_FRONT_UP);
+	front_up(d);
 	ret = genl_nbd_connect(&d->genl, &params, &index, err);
 	if (ret < 0)
 		return ret;
@@ -240,8 +253,7 @@ static int appear_again(struct device *d, struct err *err)
 				       d->path);
 	}
 	d->shared->appeared = true;
-	d->engine->mail.front_fd = d->our_end;
-	engine_post(d->engine, MAIL_FRONT_UP);
+	front_up(d);
 	return 0;
 }
 
@@ -251,10 +263,10 @@ static void appear_down(struct device *d)
 
 	if (!d->appeared)
 		return;
-	if (!d->front_gone &&
+	if (!device_front_gone(d) &&
 	    genl_nbd_disconnect(&d->genl, d->index, &err) < 0)
 		log_say(LOG_LEVEL_ERR, "%s", err.text);
-	device_wait_news(d, &d->front_gone, GONE_TIMEOUT_MS);
+	device_wait(d, device_fronts_gone, GONE_TIMEOUT_MS);
 	if (nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, &err) < 0)
 		log_say(LOG_LEVEL_WARNING, "%s", err.text);
 	d->shared->appeared = false;

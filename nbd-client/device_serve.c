@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A device between attach and detach: its data thread, the news from it, and
- * the connection that is kept up. Control thread, but for thread_main().
+ * A device between attach and detach: its data threads, the news from them, and
+ * the connections that are kept up. Control thread, but for thread_main().
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,107 +21,128 @@
 #define OPEN_TIMEOUT_S 10
 #define CLOSE_TIMEOUT_MS 5000u
 
-/* ---- the data thread ---- */
+/* ---- the data threads ---- */
 
-static void report_open(struct device *d, int result)
+static void report_open(struct queue *q, int result)
 {
-	pthread_mutex_lock(&d->open_lock);
-	d->open_result = result;
-	pthread_cond_signal(&d->open_done);
-	pthread_mutex_unlock(&d->open_lock);
+	pthread_mutex_lock(&q->open_lock);
+	q->open_result = result;
+	pthread_cond_signal(&q->open_done);
+	pthread_mutex_unlock(&q->open_lock);
 }
 
 static void *thread_main(void *arg)
 {
-	struct device *d = arg;
+	struct queue *q = arg;
+	char name[16];
 	int ret;
 
-	d->page->data.tid = gettid();
+	q->data->tid = gettid();
+	snprintf(name, sizeof(name), "data%u", q->index);
 	/* First of all: what the ring makes inherits it. */
-	host_protect_thread("data0", HOST_FIFO_DATA, d->rows);
-	ret = engine_open(d->engine, d->front);
-	report_open(d, ret);
+	host_protect_thread(name, HOST_FIFO_DATA, q->device->rows);
+	ret = engine_open(q->engine, q->front);
+	report_open(q, ret);
 	if (ret == 0) {
-		engine_run(d->engine);
-		engine_close(d->engine);
+		engine_run(q->engine);
+		engine_close(q->engine);
 	}
 	return NULL;
 }
 
 /* The control thread sleeps here while the data thread writes to the rows. */
-static int wait_open(struct device *d)
+static int wait_open(struct queue *q)
 {
 	struct timespec limit;
 	int ret = 0;
 
 	clock_gettime(CLOCK_REALTIME, &limit);
 	limit.tv_sec += OPEN_TIMEOUT_S;
-	pthread_mutex_lock(&d->open_lock);
-	while (d->open_result == 1 && ret == 0)
-		ret = pthread_cond_timedwait(&d->open_done, &d->open_lock,
+	pthread_mutex_lock(&q->open_lock);
+	while (q->open_result == 1 && ret == 0)
+		ret = pthread_cond_timedwait(&q->open_done, &q->open_lock,
 					     &limit);
-	ret = d->open_result == 1 ? -ETIMEDOUT : d->open_result;
-	pthread_mutex_unlock(&d->open_lock);
+	ret = q->open_result == 1 ? -ETIMEDOUT : q->open_result;
+	pthread_mutex_unlock(&q->open_lock);
 	return ret;
 }
 
-int device_thread_up(struct device *d, struct err *err)
+int device_thread_up(struct queue *q, struct err *err)
 {
 	pthread_attr_t attr;
 	int ret;
 
-	pthread_mutex_init(&d->open_lock, NULL);
-	pthread_cond_init(&d->open_done, NULL);
-	d->open_result = 1;
+	pthread_mutex_init(&q->open_lock, NULL);
+	pthread_cond_init(&q->open_done, NULL);
+	q->open_result = 1;
 	pthread_attr_init(&attr);
 	/* All of it is locked and resident, so not the usual 8 MiB. */
 	pthread_attr_setstacksize(&attr, 2 * HOST_STACK_BYTES);
-	ret = -pthread_create(&d->thread, &attr, thread_main, d);
+	ret = -pthread_create(&q->thread, &attr, thread_main, q);
 	pthread_attr_destroy(&attr);
 	if (ret == 0) {
-		d->thread_started = true;
-		ret = wait_open(d);
+		q->thread_started = true;
+		ret = wait_open(q);
 	}
 	if (ret < 0)
 		return err_set(err, ret == -ENOSYS || ret == -EINVAL ?
 				       X_KERNEL : X_FAILURE, -ret,
-			       "cannot start the data thread: %s; it needs io_uring of Linux "
+			       "cannot start a data thread: %s; it needs io_uring of Linux "
 			       "6.1 or later (see also kernel.io_uring_disabled)",
 			       strerror(-ret));
 	return 0;
 }
 
-/* All requests answered, the server told, the thread ended. */
-void device_thread_down(struct device *d)
+static bool is_open(const struct queue *q)
 {
-	if (!d->thread_started)
-		return;
-	if (d->open_result == 0 && !d->failed) {
-		engine_post(d->engine, MAIL_CLOSE);
-		if (!device_wait_news(d, &d->closed, CLOSE_TIMEOUT_MS)) {
-			log_say(LOG_LEVEL_WARNING,
-				"%s: requests are left unanswered", d->path);
-			engine_post(d->engine, MAIL_FAIL);
-		}
+	return q->thread_started && q->open_result == 0;
+}
+
+static bool all_closed(const struct device *d)
+{
+	EACH_QUEUE(q, d)
+		if (is_open(q) && !q->closed)
+			return false;
+	return true;
+}
+
+void device_post(struct device *d, uint32_t mail_bits)
+{
+	EACH_QUEUE(q, d)
+		if (q->thread_started)
+			engine_post(q->engine, mail_bits);
+}
+
+/* All requests answered, the server told, the threads ended. */
+void device_threads_down(struct device *d)
+{
+	device_post(d, MAIL_CLOSE);
+	if (!device_failed(d) && !device_wait(d, all_closed, CLOSE_TIMEOUT_MS)) {
+		log_say(LOG_LEVEL_WARNING, "%s: requests are left unanswered",
+			d->path);
+		device_post(d, MAIL_FAIL);
 	}
 	/* Also to one that opens only after we stopped waiting for it. */
-	engine_post(d->engine, MAIL_STOP);
-	pthread_join(d->thread, NULL);
-	d->thread_started = false;
-	log_drain(&d->engine->log);
-	conn_close(&d->conn);
+	device_post(d, MAIL_STOP);
+	EACH_QUEUE(q, d) {
+		if (!q->thread_started)
+			continue;
+		pthread_join(q->thread, NULL);
+		q->thread_started = false;
+		log_drain(&q->engine->log);
+		conn_close(&q->conn);
+	}
 }
 
 /* ---- the link ---- */
 
 /* What status says of the encryption. */
-static void show_tls(struct device *d)
+static void show_tls(struct stats_page *p, const struct conn *c)
 {
-	struct stats_page *p = d->page;
-	const struct link_tls_peer *peer = &d->conn.peer;
+	const struct link_tls_peer *peer = &c->peer;
 
-	p->tls_records = d->conn.records;
-	if (d->conn.records == STATS_RECORDS_NONE)
+	p->tls_records = c->records;
+	if (c->records == STATS_RECORDS_NONE)
 		return;
 	memcpy(p->tls_version, peer->version, sizeof(p->tls_version));
 	memcpy(p->tls_cipher, peer->cipher, sizeof(p->tls_cipher));
@@ -142,22 +163,33 @@ static void show_tls_memory(struct device *d)
 	d->page->tls_memory_strays = a->strays;
 }
 
-void device_link_up(struct device *d)
+void device_link_up(struct queue *q)
 {
-	d->engine->mail.records = conn_start_records(&d->conn, d->records);
-	show_tls(d);
-	d->engine->mail.link_fd = d->conn.fd;
-	d->engine->mail.structured = d->conn.handshake.info.structured;
-	conn_take(&d->conn);
-	engine_post(d->engine, MAIL_LINK_UP);
+	struct conn *c = &q->conn;
+
+	q->engine->mail.records = conn_start_records(c, q->records);
+	show_tls(q->device->page, c);
+	q->engine->mail.link_fd = c->fd;
+	q->engine->mail.structured = c->handshake.info.structured;
+	conn_take(c);
+	engine_post(q->engine, MAIL_LINK_UP);
 }
 
-/* The first link after a takeover: from now on requests are answered again. */
+/* The device is as well as the first of its links that is not up. */
+static const struct conn *worst_link(const struct device *d)
+{
+	EACH_QUEUE(q, d)
+		if (q->conn.state != CONN_UP)
+			return &q->conn;
+	return &d->queues[0].conn;
+}
+
+/* All links are up after a takeover: requests are answered again. */
 static void show_interruption(struct device *d)
 {
 	struct stats_page *p = d->page;
 
-	if (!d->again)
+	if (!d->again || worst_link(d)->state != CONN_UP)
 		return;
 	d->again = false;
 	p->interruption_ms = (clock_now_ns() - d->shared->died_ns) / NS_PER_MS;
@@ -178,90 +210,136 @@ static bool show_error(struct device *d, const char *text)
 	return is_new;
 }
 
-static void link_lost(struct device *d)
+static void link_lost(struct queue *q)
 {
-	const char *reason = atomic_load(&d->engine->news.link_reason);
-	int error = atomic_load(&d->engine->news.link_error);
+	struct device *d = q->device;
+	const char *reason = atomic_load(&q->engine->news.link_reason);
+	int error = atomic_load(&q->engine->news.link_error);
 
-	if (!reason && d->conn.records == STATS_RECORDS_KERNEL &&
+	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
 	if (!reason)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
 	/* The server ends the engine's operations; then comes NEWS_LINK_IDLE. */
-	conn_shutdown(&d->conn, error);
+	conn_shutdown(&q->conn, error);
 	show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: link to %s lost: %s; reconnecting", d->path,
-			d->conn.addrs.where, reason);
+			q->conn.addrs.where, reason);
 }
 
-static void on_link_change(struct conn *c, enum conn_state was)
+static void show_link(struct stats_page *p, const struct conn *c)
 {
-	struct device *d = list_entry(c, struct device, conn);
-	struct stats_page *p = d->page;
+	bool was_up = p->link == STATS_LINK_UP;
 
 	p->link = c->state;
 	p->connect_attempts = c->attempts;
 	p->link_next_ns = c->state == CONN_DOWN ? c->next_attempt_ns : 0;
-	if (c->state == CONN_UP || was == CONN_UP)
+	if ((c->state == CONN_UP) != was_up)
 		p->link_since = (uint64_t)time(NULL);
-	log_say(LOG_LEVEL_DEBUG, "%s: link: %s, was %s", d->path,
-		stats_link_name(c->state), stats_link_name(was));
-	if (c->state != CONN_DOWN)
+}
+
+static void show_unfenced(struct device *d, const struct conn *c)
+{
+	uint64_t unfenced = 0;
+
+	EACH_QUEUE(q, d)
+		unfenced += q->conn.unfenced;
+	if (unfenced == d->page->unfenced)
 		return;
-	if (c->failed && show_error(d, c->err.text))
-		log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, c->err.text);
-	if (c->unfenced == p->unfenced)
-		return;
-	p->unfenced = c->unfenced;
+	d->page->unfenced = unfenced;
 	log_say(LOG_LEVEL_WARNING,
 		"%s: the old connection was not seen to end in %u ms; a server "
 		"that still works on it could write late",
 		d->path, c->fence_ms);
 }
 
-void device_watch_link(struct device *d)
+static void on_link_change(struct conn *c, enum conn_state was)
 {
-	d->conn.on_change = on_link_change;
-	on_link_change(&d->conn, d->conn.state);
+	struct device *d = list_entry(c, struct queue, conn)->device;
+
+	show_link(d->page, worst_link(d));
+	log_say(LOG_LEVEL_DEBUG, "%s: link: %s, was %s", d->path,
+		stats_link_name(c->state), stats_link_name(was));
+	if (c->state != CONN_DOWN)
+		return;
+	if (c->failed && show_error(d, c->err.text))
+		log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, c->err.text);
+	show_unfenced(d, c);
 }
 
-void device_step_link(struct device *d)
+void device_watch_link(struct queue *q)
 {
-	conn_step(&d->conn);
-	if (d->conn.state != CONN_READY)
+	q->conn.on_change = on_link_change;
+	on_link_change(&q->conn, q->conn.state);
+}
+
+static void step_link(struct queue *q)
+{
+	struct device *d = q->device;
+
+	conn_step(&q->conn);
+	if (q->conn.state != CONN_READY)
 		return;
-	device_link_up(d);
+	device_link_up(q);
 	show_interruption(d);
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
-		d->conn.addrs.where);
+		q->conn.addrs.where);
+}
+
+int device_poll_links(const struct device *d, struct pollfd *ret_fds)
+{
+	uint64_t now_ns = clock_now_ns();
+	int first_ms = -1;
+
+	EACH_QUEUE(q, d) {
+		int due_ms = conn_due_ms(&q->conn, now_ns);
+
+		conn_pollfd(&q->conn, &ret_fds[q->index]);
+		if (due_ms >= 0 && (first_ms < 0 || due_ms < first_ms))
+			first_ms = due_ms;
+	}
+	return first_ms;
+}
+
+void device_step_links(struct device *d, const struct pollfd *fds)
+{
+	EACH_QUEUE(q, d)
+		if (fds[q->index].revents ||
+		    conn_due_ms(&q->conn, clock_now_ns()) == 0)
+			step_link(q);
 }
 
 /* I/O fails only where the user has said after how long. */
-static void check_dead(struct device *d, uint64_t now_ns)
+static void check_dead(struct queue *q, uint64_t now_ns)
 {
+	struct device *d = q->device;
 	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
 
-	if (!limit_ns || d->conn.state == CONN_UP || d->dead ||
-	    now_ns - d->conn.down_since_ns < limit_ns)
+	if (q->conn.state == CONN_UP)
+		q->dead = false;
+	if (!limit_ns || q->conn.state == CONN_UP || q->dead ||
+	    now_ns - q->conn.down_since_ns < limit_ns)
 		return;
-	d->dead = true;
+	q->dead = true;
 	log_say(LOG_LEVEL_ERR,
 		"%s: no link for %u s: requests fail until it is back",
 		d->path, d->options->dead_timeout_s);
-	engine_post(d->engine, MAIL_FAIL);
+	engine_post(q->engine, MAIL_FAIL);
 }
 
 /* ---- strangers' packets ---- */
 
-/* The pool has opened its reserve, or the host's memory is tight. */
-static bool memory_is_low(const struct device *d)
+bool device_is_low(const struct device *d)
 {
-	return d->pressure.tight || atomic_load(&d->engine->news.low);
+	EACH_QUEUE(q, d)
+		if (engine_is_low(q->engine))
+			return true;
+	return false;
 }
 
 static void shed_step(struct device *d, bool low, uint64_t now_ns)
@@ -288,20 +366,38 @@ static void shed_step(struct device *d, bool low, uint64_t now_ns)
 #define GROW_TICKS 8u
 
 /* Towards what the host's memory allows; in between it stays as it is. */
-static void base_follow(struct device *d, uint32_t step_max)
+static void queue_follow(struct queue *q, uint32_t step_max)
 {
-	uint32_t wanted = d->base.given;
+	const struct pressure *p = &q->device->pressure;
+	uint32_t wanted = q->base.given;
 
 	if (measure_left_out(MEASURE_ELASTIC) ||
-	    (!d->pressure.tight && pressure_is_plentiful(&d->pressure)))
-		wanted = d->base.count;
-	else if (d->pressure.tight)
+	    (!p->tight && pressure_is_plentiful(p)))
+		wanted = q->base.count;
+	else if (p->tight)
 		wanted = 0;
-	if (base_step(&d->base, wanted, step_max))
-		engine_post(d->engine, MAIL_POOL);
-	d->page->base_resident_bytes =
-		d->base.resident * (uint64_t)d->base.slot_bytes;
-	d->page->base_shrinks = d->base.shrinks;
+	if (base_step(&q->base, wanted, step_max))
+		engine_post(q->engine, MAIL_POOL);
+}
+
+static void base_follow(struct device *d, uint32_t step_max)
+{
+	uint64_t resident_bytes = 0, shrinks = 0;
+
+	EACH_QUEUE(q, d) {
+		queue_follow(q, step_max);
+		resident_bytes +=
+			q->base.resident * (uint64_t)q->base.slot_bytes;
+		shrinks += q->base.shrinks;
+	}
+	d->page->base_resident_bytes = resident_bytes;
+	d->page->base_shrinks = shrinks;
+}
+
+/* All of a queue's base. */
+static uint32_t base_count(const struct device *d)
+{
+	return d->config.slots - d->config.slots_reserve;
 }
 
 static void show_pressure(struct device *d)
@@ -318,8 +414,8 @@ static void on_pressure_change(struct device *d, bool was_tight)
 	if (p->tight == was_tight)
 		return;
 	show_pressure(d);
-	/* The engine first: what it no longer uses can be given back. */
-	engine_post(d->engine, p->tight ? MAIL_TIGHT : MAIL_PLENTY);
+	/* The engines first: what it no longer uses can be given back. */
+	device_post(d, p->tight ? MAIL_TIGHT : MAIL_PLENTY);
 	if (p->tight)
 		log_say(LOG_LEVEL_NOTICE,
 			"%s: memory is tight: %s; requests are held to the guaranteed window",
@@ -335,7 +431,7 @@ static void pressure_step(struct device *d, uint64_t now_ns)
 
 	pressure_tick(&d->pressure, now_ns);
 	on_pressure_change(d, was_tight);
-	base_follow(d, (d->base.count + GROW_TICKS - 1) / GROW_TICKS);
+	base_follow(d, (base_count(d) + GROW_TICKS - 1) / GROW_TICKS);
 }
 
 void device_pressure_up(struct device *d)
@@ -345,7 +441,7 @@ void device_pressure_up(struct device *d)
 	show_pressure(d);
 	on_pressure_change(d, false);
 	/* Requests wait for a takeover to end, so there it is not filled now. */
-	base_follow(d, d->again ? 0 : d->base.count);
+	base_follow(d, d->again ? 0 : base_count(d));
 }
 
 void device_on_pressure(struct device *d, short events)
@@ -359,78 +455,128 @@ void device_on_pressure(struct device *d, short events)
 
 /* ---- news and time ---- */
 
+static void queue_news(struct queue *q)
+{
+	uint32_t news = engine_take_news(q->engine);
+
+	log_drain(&q->engine->log);
+	if (news & NEWS_LINK_LOST && q->conn.state == CONN_UP)
+		link_lost(q);
+	if (news & NEWS_LINK_IDLE && q->conn.state == CONN_LOST)
+		conn_close(&q->conn);
+	if (news & NEWS_POOL)
+		base_follow(q->device, 0);
+	if (news & NEWS_FRONT_GONE)
+		q->front_gone = true;
+	if (news & NEWS_CLOSED)
+		q->closed = true;
+	if (news & NEWS_FAILED)
+		q->failed = true;
+}
+
 void device_on_news(struct device *d)
 {
 	uint64_t count;
-	uint32_t news;
 
 	if (read(d->news_fd, &count, sizeof(count)) < 0)
 		return;
-	news = engine_take_news(d->engine);
-	log_drain(&d->engine->log);
-	if (news & NEWS_LINK_LOST && d->conn.state == CONN_UP)
-		link_lost(d);
-	if (news & NEWS_LINK_IDLE && d->conn.state == CONN_LOST)
-		conn_close(&d->conn);
-	if (news & NEWS_POOL)
-		base_follow(d, 0);
-	if (news & NEWS_FRONT_GONE)
-		d->front_gone = true;
-	if (news & NEWS_CLOSED)
-		d->closed = true;
-	if (news & NEWS_FAILED)
-		d->failed = true;
+	EACH_QUEUE(q, d)
+		queue_news(q);
 }
 
-bool device_wait_news(struct device *d, const bool *flag, uint32_t timeout_ms)
+bool device_failed(const struct device *d)
+{
+	EACH_QUEUE(q, d)
+		if (q->failed)
+			return true;
+	return false;
+}
+
+bool device_front_gone(const struct device *d)
+{
+	EACH_QUEUE(q, d)
+		if (q->front_gone)
+			return true;
+	return false;
+}
+
+bool device_fronts_gone(const struct device *d)
+{
+	EACH_QUEUE(q, d)
+		if (!q->front_gone)
+			return false;
+	return true;
+}
+
+bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
+		 uint32_t timeout_ms)
 {
 	uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-	struct pollfd fds[2] = { { .fd = d->news_fd, .events = POLLIN } };
+	struct pollfd fds[1 + QUEUES_MAX] = {
+		{ .fd = d->news_fd, .events = POLLIN },
+	};
 
-	while (!*flag && !d->failed) {
+	while (!is_over(d) && !device_failed(d)) {
 		uint64_t now_ns = clock_now_ns();
-		int due_ms = conn_due_ms(&d->conn, now_ns);
+		int due_ms = device_poll_links(d, fds + 1);
 		int left_ms = (int)((end_ns - now_ns) / NS_PER_MS) + 1;
 
 		if (now_ns >= end_ns)
 			return false;
-		conn_pollfd(&d->conn, &fds[1]);
 		if (due_ms >= 0 && due_ms < left_ms)
 			left_ms = due_ms;
-		if (poll(fds, 2, left_ms) > 0 && fds[0].revents)
+		if (poll(fds, 1 + d->queue_count, left_ms) > 0 &&
+		    fds[0].revents)
 			device_on_news(d);
-		if (fds[1].revents || conn_due_ms(&d->conn, clock_now_ns()) == 0)
-			device_step_link(d);
+		device_step_links(d, fds + 1);
 	}
-	return *flag;
+	return is_over(d);
+}
+
+static void show_faults(struct device *d)
+{
+	uint64_t minor = 0, major = 0;
+
+	EACH_QUEUE(q, d) {
+		uint64_t own_minor, own_major;
+
+		if (host_faults(q->data->tid, &own_minor, &own_major) < 0)
+			return;
+		minor += own_minor - q->minor_faults_at_seal;
+		major += own_major - q->major_faults_at_seal;
+	}
+	d->page->data_minor_faults = minor;
+	d->page->data_major_faults = major;
+}
+
+static void check_strays(struct queue *q)
+{
+	if (q->data->stray_mallocs == q->strays_told)
+		return;
+	q->strays_told = q->data->stray_mallocs;
+	log_say(LOG_LEVEL_ERR,
+		"%s: a data thread has allocated memory, %llu times in all: "
+		"a bug, and the device may stall when memory is short",
+		q->device->path, (unsigned long long)q->strays_told);
 }
 
 void device_tick(struct device *d)
 {
 	uint64_t now_ns = clock_now_ns();
-	uint64_t minor, major;
 
 	d->page->control_heartbeat_ns = now_ns;
 	host_locked_kbytes(&d->page->locked_kbytes);
 	host_min_free_kbytes(&d->page->min_free_kbytes);
-	if (host_faults(d->page->data.tid, &minor, &major) == 0) {
-		d->page->data_minor_faults = minor - d->minor_faults_at_seal;
-		d->page->data_major_faults = major - d->major_faults_at_seal;
-	}
+	show_faults(d);
 	show_tls_memory(d);
-	if (d->page->data.stray_mallocs != d->strays_told) {
-		d->strays_told = d->page->data.stray_mallocs;
-		log_say(LOG_LEVEL_ERR,
-			"%s: the data thread has allocated memory, %llu times in all: "
-			"a bug, and the device may stall when memory is short",
-			d->path, (unsigned long long)d->strays_told);
+	EACH_QUEUE(q, d) {
+		check_strays(q);
+		log_drain(&q->engine->log);
 	}
-	log_drain(&d->engine->log);
 	d->page->ordinary_deferred = d->ctl.ordinary.deferred;
 	if (d->pressure.watching)
 		pressure_step(d, now_ns);
-	shed_step(d, memory_is_low(d), now_ns);
-	if (d->conn.state == CONN_UP)
-		d->dead = false;
-	check_dead(d, now_ns);
+	shed_step(d, d->pressure.tight || device_is_low(d), now_ns);
+	EACH_QUEUE(q, d)
+		check_dead(q, now_ns);
 }

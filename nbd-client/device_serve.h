@@ -8,14 +8,18 @@
 
 #include "nbd-client/device.h"
 
-int device_thread_up(struct device *d, struct err *err);
-void device_thread_down(struct device *d);
+/* One data thread; down: all of them. */
+int device_thread_up(struct queue *q, struct err *err);
+void device_threads_down(struct device *d);
+
+/* To all engines. */
+void device_post(struct device *d, uint32_t mail_bits);
 
 /* Hands the negotiated connection to the engine. */
-void device_link_up(struct device *d);
+void device_link_up(struct queue *q);
 
 /* From now on status shows what becomes of the connection. */
-void device_watch_link(struct device *d);
+void device_watch_link(struct queue *q);
 
 /*
  * Watches the host's memory, and fills the base of the pool at once if there is
@@ -23,10 +27,11 @@ void device_watch_link(struct device *d);
  */
 void device_pressure_up(struct device *d);
 
-/*
- * Acts on news until *flag is set by one of them; false when that took longer
- * than timeout_ms.
- */
-bool device_wait_news(struct device *d, const bool *flag, uint32_t timeout_ms);
+/* Acts on news until it is over; false when that took longer than timeout_ms. */
+bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
+		 uint32_t timeout_ms);
+
+/* Nothing of the kernel's is at any engine any more. */
+bool device_fronts_gone(const struct device *d);
 
 #endif

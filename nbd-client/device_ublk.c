@@ -38,9 +38,9 @@
 #define ZERO_REQUEST_BYTES (8u * ZERO_PIECE_BYTES)
 _Static_assert(ZERO_REQUEST_BYTES == 1u << 30, "1 GiB, and no overflow");
 
-static struct front_ublk *front_of(struct device *d)
+static struct front_ublk *front_of(struct queue *q)
 {
-	return (struct front_ublk *)d->front;
+	return (struct front_ublk *)q->front;
 }
 
 /*
@@ -124,8 +124,8 @@ static int add_up(struct device *d, struct err *err)
 		.request_bytes_max = d->config.slot_bytes,
 		.zero_bytes_max = ZERO_REQUEST_BYTES,
 		.read_only = d->options->read_only ||
-			     (d->conn.export.flags & NBD_FLAG_READ_ONLY),
-		.export = &d->conn.export,
+			     (d->config.export->flags & NBD_FLAG_READ_ONLY),
+		.export = d->config.export,
 	};
 	char also[64];
 	int ret = ublk_ctl_open(&d->ublk.ctl, err);
@@ -180,7 +180,7 @@ static void donate(struct device *d)
 		return;
 	}
 	if (nbd_sysfs_find_free(&spare, &err) == 0)
-		donor_donate(&d->conn.sockets, &genl, spare, rows);
+		donor_donate(&d->queues[0].conn.sockets, &genl, spare, rows);
 	else
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: %.90s", err.text);
@@ -226,7 +226,7 @@ static int end_up(struct device *d, struct err *err)
 			       strerror(errno));
 	d->ublk.descs = descs;
 	d->ublk.descs_bytes = bytes;
-	front_ublk_connect(front_of(d), d->ublk.fd, d->ublk.ctl.ring.ring_fd,
+	front_ublk_connect(front_of(&d->queues[0]), d->ublk.fd, d->ublk.ctl.ring.ring_fd,
 			   descs);
 	return 0;
 }
@@ -259,20 +259,24 @@ static void tools_down(struct device *d)
 	ublk_ctl_close(&d->ublk.ctl);
 }
 
+/* No registered file: the fronts use the descriptor itself. */
+static void fronts_up(struct device *d)
+{
+	EACH_QUEUE(q, d)
+		q->engine->mail.front_fd = -1;
+	device_post(d, MAIL_FRONT_UP);
+	d->appeared = true;
+}
+
 static int appear_up(struct device *d, struct err *err)
 {
-	/* No registered file: the front uses the descriptor itself. */
-	d->engine->mail.front_fd = -1;
-	engine_post(d->engine, MAIL_FRONT_UP);
-	d->appeared = true;
+	fronts_up(d);
 	return ublk_ctl_start(&d->ublk.ctl, START_TIMEOUT_MS, err);
 }
 
 static int appear_again(struct device *d, struct err *err)
 {
-	d->engine->mail.front_fd = -1;
-	engine_post(d->engine, MAIL_FRONT_UP);
-	d->appeared = true;
+	fronts_up(d);
 	d->shared->appeared = true;
 	return ublk_ctl_recover_end(&d->ublk.ctl, RECOVER_TIMEOUT_MS, err);
 }
@@ -289,14 +293,14 @@ static void appear_down(struct device *d)
 		/* The kernel waits for requests that wait for the server. */
 		log_say(LOG_LEVEL_WARNING,
 			"%s: requests are left unanswered", d->path);
-		engine_post(d->engine, MAIL_FAIL | MAIL_LINK_DROP);
-		device_wait_news(d, &d->front_gone, STOP_TIMEOUT_MS);
+		device_post(d, MAIL_FAIL | MAIL_LINK_DROP);
+		device_wait(d, device_fronts_gone, STOP_TIMEOUT_MS);
 		ret = ublk_ctl_stop(&d->ublk.ctl, STOP_TIMEOUT_MS, &err);
 	}
 	if (ret < 0)
 		log_say(LOG_LEVEL_ERR, "%s", err.text);
 	else
-		device_wait_news(d, &d->front_gone, STOP_TIMEOUT_MS);
+		device_wait(d, device_fronts_gone, STOP_TIMEOUT_MS);
 }
 
 static int tune_up(struct device *d, struct err *err)

@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/host.h"
+#include "nbd-client/probe.h"
 #include "nbd-client/worker.h"
 
 #define TICK_MS 1000
@@ -40,23 +43,23 @@ static bool on_request(struct device *d, const struct ctl_request *request,
 /* Until somebody detaches the device, or it goes away by itself. */
 static int serve(struct device *d, int parent_fd, bool *ret_force)
 {
-	struct pollfd fds[CTL_POLLFDS + 4];
+	struct pollfd fds[3 + QUEUES_MAX + CTL_POLLFDS];
+	const uint32_t links = d->queue_count;
 	struct ctl_request request;
 	uint32_t client;
 	uint64_t tick_ns = 0;
 
 	for (;;) {
-		int due_ms = conn_due_ms(&d->conn, clock_now_ns());
+		int due_ms = device_poll_links(d, fds + 3);
 		size_t n;
 
 		fds[0] = (struct pollfd){ .fd = d->news_fd, .events = POLLIN };
 		fds[1] = (struct pollfd){ .fd = parent_fd, .events = POLLIN };
 		fds[2] = (struct pollfd){ .fd = d->pressure.trigger_fd,
 					  .events = POLLPRI };
-		conn_pollfd(&d->conn, &fds[3]);
-		ordinary_update(&d->ctl.ordinary, engine_is_low(d->engine),
+		ordinary_update(&d->ctl.ordinary, device_is_low(d),
 				clock_now_ns());
-		n = 4 + ctl_pollfds(&d->ctl, fds + 4);
+		n = 3 + links + ctl_pollfds(&d->ctl, fds + 3 + links);
 		poll(fds, n,
 		     due_ms >= 0 && due_ms < TICK_MS ? due_ms : TICK_MS);
 		if (fds[0].revents)
@@ -73,16 +76,15 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 			*ret_force = request.flags & CTL_FLAG_FORCE;
 			return 0;
 		}
-		if (d->failed)
+		if (device_failed(d))
 			return -EIO;
-		if (d->front_gone)
+		if (device_front_gone(d))
 			return -ENODEV;
 		if (clock_now_ns() - tick_ns >= NS_PER_S) {
 			tick_ns = clock_now_ns();
 			device_tick(d);
 		}
-		if (fds[3].revents || conn_due_ms(&d->conn, clock_now_ns()) == 0)
-			device_step_link(d);
+		device_step_links(d, fds + 3);
 	}
 }
 
@@ -109,7 +111,7 @@ static int run(struct device *d, int parent_fd, bool detach)
 	if (!detach)
 		ret = serve(d, parent_fd, &force);
 	if (ret == -EIO) {
-		log_say(LOG_LEVEL_ERR, "%s: the data thread's io_uring failed",
+		log_say(LOG_LEVEL_ERR, "%s: the io_uring of a data thread failed",
 			d->path);
 		return WORKER_FAILED;
 	}
@@ -190,4 +192,25 @@ int worker_take_over(void *device, int go_fd)
 		return ret == -ENODEV ? WORKER_GIVES_UP : WORKER_FAILED;
 	}
 	return run(d, parent_fd, detaching);
+}
+
+/* Locked: what swapped it out may be the device that does not move. */
+int worker_probe(void *device, int go_fd)
+{
+	struct device *d = device;
+	struct err err = { 0 };
+
+	(void)go_fd;
+	memset(d->own_rows, 0, sizeof(d->own_rows));
+	host_protect_process(d->own_rows);
+	host_protect_thread("probe", HOST_FIFO_CONTROL, d->own_rows);
+	if (probe_server(&d->conn, &err) == 0)
+		return WORKER_ANSWERED;
+	/* That a link is down has been told. */
+	if (d->page->link == STATS_LINK_UP)
+		log_say(LOG_LEVEL_WARNING,
+			"%s: no request is completed, and the server does not "
+			"answer another process either: %s",
+			d->path, err.text);
+	return WORKER_FAILED;
 }
