@@ -92,8 +92,6 @@ data_thread_fine() {
 # ---- a device under a hog, from attach to detach
 
 pressure_start() {
-	# What nbd says of a request that takes more than two seconds.
-	expected="${expected:+$expected|}nbd[0-9]+: Possible stuck request"
 	# Swap space for all of the hog, and some.
 	server_start disk 10809 $((hog + 256))
 	before
