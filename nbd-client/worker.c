@@ -204,7 +204,7 @@ int worker_probe(void *device, int go_fd)
 	memset(d->own_rows, 0, sizeof(d->own_rows));
 	host_protect_process(d->own_rows);
 	host_protect_thread("probe", HOST_FIFO_CONTROL, d->own_rows);
-	if (probe_server(&d->conn, &err) == 0)
+	if (probe_server(&d->queues[0].conn, &err) == 0)
 		return WORKER_ANSWERED;
 	/* That a link is down has been told. */
 	if (d->page->link == STATS_LINK_UP)
