@@ -88,6 +88,7 @@ struct stats_data {
 	uint64_t window_rx_bytes;
 	uint64_t base_slots;       /* of the pool's base, there now */
 	uint64_t slots_free_min;   /* low-water mark since attach */
+	uint64_t owed_since_ns;    /* CLOCK_MONOTONIC: as in struct engine_owed */
 	uint64_t oversize;         /* requests larger than a slot, refused */
 	uint64_t stray_mallocs;    /* allocations by this thread since the seal */
 	int32_t tid;
@@ -186,6 +187,9 @@ struct stats_page {
 	uint64_t reconnects;
 	uint64_t connect_attempts; /* since the link was lost */
 	char link_error[160]; /* why it was lost, or not made, last; escaped */
+	uint64_t request_timeout_ms; /* as asked for; 0: none */
+	uint64_t probes;	     /* of a server that owed an answer for so long */
+	uint64_t links_replaced;     /* because a probe was answered */
 	uint64_t unfenced; /* old connections whose end was not seen */
 	uint32_t tls_records; /* enum stats_records; of this or the last link: */
 	char tls_version[12];

@@ -145,6 +145,11 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.handshake_ms), .min = 1, .max = CMD_HANDSHAKE_S_MAX,
 	  .scale = 1000,
 	  .help = "for each step of the handshake (default 10)" },
+	{ .name = "request-timeout", .kind = OPTION_U32, .value = "SECONDS",
+	  FIELD(options.request_timeout_ms), .min = 0, .max = 3600,
+	  .scale = 1000,
+	  .help = "when an answer takes so long, see whether another\n"
+		  "connection has one (default 10; 0: never)" },
 	{ .name = "dead-timeout", .kind = OPTION_U32, .value = "SECONDS",
 	  FIELD(options.dead_timeout_s), .min = 0, .max = 365 * 86400,
 	  .help = "fail I/O when the link is lost for so long\n"
@@ -191,7 +196,8 @@ static const struct option_spec attach_options[] = {
 	CMD_OPTIONS_END
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
-		       CMD_HANDSHAKE_S_DEFAULT == 10,
+		       CMD_HANDSHAKE_S_DEFAULT == 10 &&
+		       REQUEST_TIMEOUT_S_DEFAULT == 10,
 	       "as the help says");
 
 /* HOST may be followed by a port, a URI says it itself. */
@@ -416,6 +422,7 @@ static const struct attach_line defaults = {
 		.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
 		.slot_bytes = SLOT_BYTES_DEFAULT,
 		.fence_ms = CONN_FENCE_MS,
+		.request_timeout_ms = REQUEST_TIMEOUT_S_DEFAULT * 1000,
 		.watchdog_s = SUPERVISOR_WATCHDOG_S,
 	},
 };

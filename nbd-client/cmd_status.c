@@ -196,6 +196,17 @@ static void put_link_error(struct table *table, const struct stats_page *page)
 		table_none(table);
 }
 
+/* How long the server has owed an answer without a sign. */
+static void put_server_silent(struct table *table,
+			      const struct stats_page *page)
+{
+	uint64_t since_ns = page->data.owed_since_ns;
+	uint64_t now_ns = clock_now_ns();
+
+	table_number(table, since_ns && since_ns < now_ns ?
+				    (now_ns - since_ns) / NS_PER_MS : 0);
+}
+
 static void put_shed(struct table *table, const struct stats_page *page)
 {
 	table_string(table, stats_shed_name(page->shed));
@@ -245,6 +256,12 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, connect_attempts, "connect_attempts",
 	      "Attempts since lost"),
 	FIELD_CALL(put_link_next, "link_next_ms", "Next attempt in, ms"),
+	FIELD(NUMBER, request_timeout_ms, "request_timeout_ms",
+	      "Request time-out, ms"),
+	FIELD_CALL(put_server_silent, "server_silent_ms", "Answer owed for, ms"),
+	FIELD(NUMBER, probes, "probes", "Probes of a silent server"),
+	FIELD(NUMBER, links_replaced, "links_replaced",
+	      "Silent links replaced"),
 	FIELD(NUMBER, unfenced, "unfenced", "Old links not seen to end"),
 	FIELD_CALL(put_shed, "shed", "Traffic shedding"),
 	FIELD(TIME, shed_since, "shed_since", "Shedding so since"),

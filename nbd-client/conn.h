@@ -42,7 +42,8 @@
 
 /*
  * A link that lasted so long was a good one: its loss is answered at once. One
- * that breaks earlier, negotiated or not, is not tried again without a pause.
+ * that breaks earlier, negotiated or not, or on which no request was ever
+ * answered, is not tried again without a pause.
  */
 #define CONN_GOOD_MS 5000u
 
@@ -100,6 +101,7 @@ struct conn {
 	uint64_t next_attempt_ns;
 	uint64_t down_since_ns;
 	uint64_t up_since_ns;
+	bool mute; /* UP: set by the owner if it has had no answer on it */
 	uint64_t attempts; /* since there was one; 0 from READY to FENCE */
 
 	/* The attempt that is being made, or was made last. */

@@ -44,6 +44,7 @@ struct attach_options {
 	uint32_t slot_bytes;   /* default SLOT_BYTES_DEFAULT */
 	uint32_t fence_ms; /* wait so long for the end of an old connection */
 	uint32_t watchdog_s; /* a worker silent for so long is killed; 0: never */
+	uint32_t request_timeout_ms; /* for an answer, before it is probed; 0: none */
 	uint32_t dead_timeout_s; /* fail I/O after a link lost for so long; 0: never */
 	uint64_t reserve_bytes; /* 0: of slots; else of the pinned region, at most */
 	uint64_t min_free_kbytes; /* 0: derived; else what to raise it to */

@@ -27,6 +27,7 @@
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/genl.h"
+#include "nbd-client/patience.h"
 #include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
@@ -52,6 +53,9 @@ struct queue {
 	struct device *device;
 	uint32_t index;
 	struct conn conn;
+	struct patience patience; /* with a server that is silent on it */
+	uint64_t silent_since_ns; /* if for longer than that lasts; else 0 */
+	const char *giving_up; /* why we end the link; or NULL */
 	struct stats_data *data; /* its part of the page */
 	struct engine *engine;
 	struct front *front;

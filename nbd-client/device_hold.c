@@ -100,12 +100,14 @@ static int probe_up(struct device *d, struct err *err)
 	conn = &d->queues[0].conn;
 	ret = conn_init(conn, &o->addr, &memory, o->handshake_ms, err);
 	conn->fence_ms = o->fence_ms;
+	conn->request_timeout_ms = o->request_timeout_ms;
 	if (!ret)
 		ret = conn_init_tls(conn, &d->tls, &o->tls, err);
 	if (!ret)
 		ret = conn_probe(conn, err); /* opened once protected */
 	if (ret < 0)
 		return ret;
+	patience_init(&d->queues[0].patience, conn, o->request_timeout_ms);
 	if (o->swapon && (conn->export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");

@@ -130,6 +130,7 @@ void device_threads_down(struct device *d)
 		pthread_join(q->thread, NULL);
 		q->thread_started = false;
 		log_drain(&q->engine->log);
+		patience_end(&q->patience);
 		conn_close(&q->conn);
 	}
 }
@@ -213,9 +214,14 @@ static bool show_error(struct device *d, const char *text)
 static void link_lost(struct queue *q)
 {
 	struct device *d = q->device;
-	const char *reason = atomic_load(&q->engine->news.link_reason);
+	const char *reason = q->giving_up ?
+				     q->giving_up :
+				     atomic_load(&q->engine->news.link_reason);
 	int error = atomic_load(&q->engine->news.link_error);
 
+	q->giving_up = NULL;
+	patience_end(&q->patience);
+	q->conn.mute = atomic_load(&q->engine->news.link_mute);
 	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
@@ -291,27 +297,50 @@ static void step_link(struct queue *q)
 		q->conn.addrs.where);
 }
 
-int device_poll_links(const struct device *d, struct pollfd *ret_fds)
+/* ---- a server that is silent, or gone ---- */
+
+static void give_up(struct queue *q, const char *why, uint32_t mail)
 {
-	uint64_t now_ns = clock_now_ns();
-	int first_ms = -1;
-
-	EACH_QUEUE(q, d) {
-		int due_ms = conn_due_ms(&q->conn, now_ns);
-
-		conn_pollfd(&q->conn, &ret_fds[q->index]);
-		if (due_ms >= 0 && (first_ms < 0 || due_ms < first_ms))
-			first_ms = due_ms;
-	}
-	return first_ms;
+	if (q->conn.state == CONN_UP)
+		q->giving_up = why;
+	engine_post(q->engine, MAIL_LINK_DROP | mail);
 }
 
-void device_step_links(struct device *d, const struct pollfd *fds)
+static void silence_step(struct queue *q)
 {
-	EACH_QUEUE(q, d)
-		if (fds[q->index].revents ||
-		    conn_due_ms(&q->conn, clock_now_ns()) == 0)
-			step_link(q);
+	const struct engine_owed owed = engine_owed(q->engine);
+	struct device *d = q->device;
+	uint64_t probes = q->patience.probes;
+	bool up = q->conn.state == CONN_UP;
+	bool silent = up && patience_look(&q->patience, &owed);
+
+	d->page->probes += q->patience.probes - probes;
+	if (silent && !q->silent_since_ns)
+		log_say(LOG_LEVEL_WARNING,
+			"%s: %s has owed an answer for %u s; asking on another connection",
+			d->path, q->conn.addrs.where,
+			d->options->request_timeout_ms / 1000);
+	if (up && !silent && q->silent_since_ns)
+		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
+			q->conn.addrs.where);
+	q->silent_since_ns = silent ? owed.since_ns : 0;
+}
+
+static void step_patience(struct queue *q)
+{
+	struct device *d = q->device;
+	int ret = patience_step(&q->patience);
+
+	if (ret == -EAGAIN)
+		return;
+	if (ret == 0) {
+		d->page->links_replaced++;
+		give_up(q, "the server answers on another one, not on this", 0);
+	} else if (show_error(d, q->patience.err.text)) {
+		log_say(LOG_LEVEL_WARNING,
+			"%s: no answer on another connection, either: %s; waiting",
+			d->path, q->patience.err.text);
+	}
 }
 
 /* I/O fails only where the user has said after how long. */
@@ -319,17 +348,58 @@ static void check_dead(struct queue *q, uint64_t now_ns)
 {
 	struct device *d = q->device;
 	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
+	uint64_t since_ns = q->conn.state == CONN_UP ? q->silent_since_ns :
+						       q->conn.down_since_ns;
 
 	if (q->conn.state == CONN_UP)
 		q->dead = false;
-	if (!limit_ns || q->conn.state == CONN_UP || q->dead ||
-	    now_ns - q->conn.down_since_ns < limit_ns)
+	if (!limit_ns || !since_ns || q->dead || now_ns - since_ns < limit_ns)
 		return;
 	q->dead = true;
 	log_say(LOG_LEVEL_ERR,
 		"%s: no link for %u s: requests fail until it is back",
 		d->path, d->options->dead_timeout_s);
-	engine_post(q->engine, MAIL_FAIL);
+	give_up(q, "the server has been silent for too long", MAIL_FAIL);
+}
+
+/* ---- waiting for links ---- */
+
+static int due_ms(const struct queue *q, uint64_t now_ns)
+{
+	return q->conn.state == CONN_UP ?
+		       patience_due_ms(&q->patience, now_ns) :
+		       conn_due_ms(&q->conn, now_ns);
+}
+
+int device_poll_links(const struct device *d, struct pollfd *ret_fds)
+{
+	uint64_t now_ns = clock_now_ns();
+	int first_ms = -1;
+
+	EACH_QUEUE(q, d) {
+		int own_ms = due_ms(q, now_ns);
+
+		if (q->conn.state == CONN_UP)
+			patience_pollfd(&q->patience, &ret_fds[q->index]);
+		else
+			conn_pollfd(&q->conn, &ret_fds[q->index]);
+		if (own_ms >= 0 && (first_ms < 0 || own_ms < first_ms))
+			first_ms = own_ms;
+	}
+	return first_ms;
+}
+
+void device_step_links(struct device *d, const struct pollfd *fds)
+{
+	EACH_QUEUE(q, d) {
+		if (!fds[q->index].revents &&
+		    due_ms(q, clock_now_ns()) != 0)
+			continue;
+		if (q->conn.state == CONN_UP)
+			step_patience(q);
+		else
+			step_link(q);
+	}
 }
 
 /* ---- strangers' packets ---- */
@@ -577,6 +647,8 @@ void device_tick(struct device *d)
 	if (d->pressure.watching)
 		pressure_step(d, now_ns);
 	shed_step(d, d->pressure.tight || device_is_low(d), now_ns);
-	EACH_QUEUE(q, d)
+	EACH_QUEUE(q, d) {
+		silence_step(q);
 		check_dead(q, now_ns);
+	}
 }

@@ -316,6 +316,13 @@ static const struct family families[] = {
 	FROM(GAUGE, connect_attempts, "connect_attempts", NULL,
 	     "Attempts since the link was lost."),
 
+	FROM(COUNTER, probes, "probes", NULL,
+	     "Times that a silent server was asked on another connection."),
+	FROM(COUNTER, links_replaced, "links_replaced", NULL,
+	     "Links replaced because the server answered there."),
+	FROM(COUNTER, unfenced, "links_unfenced", NULL,
+	     "Old links that were not seen to end."),
+
 	FROM(GAUGE, slots, "slots", NULL, "Places for requests."),
 	FROM(GAUGE, slots_reserve, "slots_reserve", NULL,
 	     "Of these, those whose memory is always there."),

@@ -186,6 +186,13 @@ static void pauses_grow_and_are_forgotten(void **state)
 	conn_shutdown(&rig_conn, 0);
 	rig_until(CONN_DOWN);
 	assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
+	/* one that lasted and has answered nothing: not at once, either */
+	rig_until(CONN_UP);
+	fake_clock_advance_us(1000u * CONN_GOOD_MS);
+	rig_conn.mute = true;
+	conn_shutdown(&rig_conn, 0);
+	rig_until(CONN_DOWN);
+	assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
 	/* unless somebody wants it */
 	conn_hurry(&rig_conn);
 	assert_int_equal(rig_conn.state, CONN_CONNECTING);
