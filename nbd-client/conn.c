@@ -248,6 +248,7 @@ static enum conn_event act_agreed(struct conn *c)
 	end_tls(c);
 	c->attempts = 0;
 	c->mute = false;
+	c->answered = false;
 	c->up_since_ns = clock_now_ns();
 	return CONN_EV_NONE;
 }
@@ -363,6 +364,8 @@ static enum conn_event act_ended(struct conn *c)
 	else
 		sockets_reset(&c->sockets);
 	c->fd = -1;
+	if (c->answered)
+		c->backoff_ms = CONN_BACKOFF_MIN_MS;
 	if (c->mute ||
 	    clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
 		schedule(c, clock_now_ns());

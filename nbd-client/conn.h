@@ -29,6 +29,7 @@
 /*
  * First and longest pause between two attempts, from the begin of one to that of
  * the next. A machine stands still until its swap is back: the longest is short.
+ * It is the first again as soon as a link has been of any use.
  */
 #define CONN_BACKOFF_MIN_MS 100u
 #define CONN_BACKOFF_MAX_MS 1000u
@@ -101,7 +102,9 @@ struct conn {
 	uint64_t next_attempt_ns;
 	uint64_t down_since_ns;
 	uint64_t up_since_ns;
-	bool mute; /* UP: set by the owner if it has had no answer on it */
+	/* Set by the owner before conn_shutdown(): */
+	bool mute;     /* it has asked on it, and had no answer */
+	bool answered; /* it has had one */
 	uint64_t attempts; /* since there was one; 0 from READY to FENCE */
 
 	/* The attempt that is being made, or was made last. */

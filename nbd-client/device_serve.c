@@ -222,6 +222,7 @@ static void link_lost(struct queue *q)
 	q->giving_up = NULL;
 	patience_end(&q->patience);
 	q->conn.mute = atomic_load(&q->engine->news.link_mute);
+	q->conn.answered = atomic_load(&q->engine->news.link_answered);
 	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";

@@ -193,6 +193,15 @@ static void pauses_grow_and_are_forgotten(void **state)
 	conn_shutdown(&rig_conn, 0);
 	rig_until(CONN_DOWN);
 	assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
+	/* one that answered, however short: the pause does not grow */
+	for (int i = 0; i < 10; i++) {
+		rig_until(CONN_UP);
+		rig_conn.answered = true;
+		conn_shutdown(&rig_conn, 0);
+		rig_until(CONN_DOWN);
+		assert_in_range(conn_due_ms(&rig_conn, clock_now_ns()), 1,
+				CONN_BACKOFF_MIN_MS * 3 / 2);
+	}
 	/* unless somebody wants it */
 	conn_hurry(&rig_conn);
 	assert_int_equal(rig_conn.state, CONN_CONNECTING);
