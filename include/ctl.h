@@ -11,7 +11,8 @@
  *    done.
  *
  * Both are used between processes of the same build on the same host, so they
- * are in host byte order; magic and version are checked all the same.
+ * are in host byte order; magic and version are checked all the same. Only
+ * "upgrade" deals with another build, and reads the head of the page.
  */
 #ifndef NBD_CTL_H
 #define NBD_CTL_H
@@ -150,10 +151,18 @@ struct stats_page {
 	uint32_t version;
 	uint32_t page_bytes; /* sizeof(struct stats_page) */
 
-	/* Written before the device is there, then constant. */
+	/* By the supervisor, like those at the end; or as said there. */
 	int32_t pid;
+	uint32_t handover;   /* HANDOVER_LAYOUT of its program */
+	uint64_t pid_start;  /* field 22 of /proc/PID/stat: tells a reused pid */
+	int32_t supervised;  /* 0 if the supervisor has died; by the worker */
+	uint32_t state;	     /* enum stats_state; by the control thread */
+	uint32_t upgrades;   /* times that another program took over */
+	uint32_t upgrades_refused; /* and could not */
+	/* Up to here the same in all versions. */
+
+	/* Written before the device is there, then constant. */
 	uint32_t slots;
-	uint64_t pid_start;   /* field 22 of /proc/PID/stat: tells a reused pid */
 	uint64_t attached_at; /* CLOCK_REALTIME, seconds */
 	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
 	char front[16];                 /* "nbd" */
@@ -180,7 +189,6 @@ struct stats_page {
 	struct stats_guarantee guarantees[STATS_GUARANTEES];
 
 	/* Written by the control thread. */
-	uint32_t state; /* enum stats_state */
 	uint32_t link;  /* enum stats_link */
 	uint64_t link_since; /* up, or not; CLOCK_REALTIME, seconds */
 	uint64_t link_next_ns; /* CLOCK_MONOTONIC of the next attempt, or 0 */
@@ -219,13 +227,12 @@ struct stats_page {
 	uint64_t interruption_ms; /* of the last takeover: dead until served */
 	uint64_t interruption_max_ms;
 
-	/* Written by the supervisor, pid as well. */
+	/* Written by the supervisor. */
 	uint64_t takeovers;    /* a worker died, another took over */
 	uint64_t watchdog_kills;
 	int32_t worker_pid;    /* the process that serves; 0: none does now */
 	int32_t standby_pid;   /* the next one; 0: none is there */
 	int32_t standby_ready; /* by the standby: its pid, once it is prepared */
-	int32_t supervised;    /* 0 if the supervisor has died; by the worker */
 
 	struct stats_data data __attribute__((aligned(64)));
 };

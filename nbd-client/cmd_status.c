@@ -222,6 +222,7 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, takeovers, "takeovers", "Takeovers"),
 	FIELD(NUMBER, watchdog_kills, "watchdog_kills",
 	      "Of these, by the watchdog"),
+	FIELD(NUMBER, upgrades, "upgrades", "Upgrades"),
 	FIELD(NUMBER, interruption_ms, "interruption_ms",
 	      "Last interruption, ms"),
 	FIELD(NUMBER, interruption_max_ms, "interruption_max_ms",
@@ -380,7 +381,7 @@ static const struct field memory_fields[] = {
 	      "Messages deferred"),
 };
 
-#define FIELDS_MAX 48
+#define FIELDS_MAX 64
 _Static_assert(COUNT(device_fields) <= FIELDS_MAX &&
 		       COUNT(resource_fields) <= FIELDS_MAX &&
 		       COUNT(memory_fields) <= FIELDS_MAX,
@@ -561,6 +562,12 @@ static int run(int argc, char **argv, struct err *err)
 		rc = err_set(err, X_FAILURE, ESRCH,
 			     "the daemon of %s has died; \"nbd-client detach "
 			     "--force %s\" removes what is left", device.name,
+			     device.name);
+	else if (!rc && !page->supervised)
+		rc = err_set(err, X_FAILURE, ESRCH,
+			     "the supervisor of %s has died: requests are served, but if "
+			     "process %d dies, too, they wait; \"nbd-client recover %s\" "
+			     "makes a new pair", device.name, page->pid,
 			     device.name);
 	stats_close(page);
 	return rc;

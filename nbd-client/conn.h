@@ -133,6 +133,7 @@ struct conn {
 	struct tls_half seal;	   /* STATS_RECORDS_OURS; the engine's when UP */
 	struct tls_half open;
 	bool no_ktls; /* the kernel has failed at it */
+	bool for_kernel; /* its nbd driver uses the connections, not an engine */
 
 	/* Told of each change of state, unless NULL; must not cause another. */
 	void (*on_change)(struct conn *c, enum conn_state was);
@@ -142,6 +143,13 @@ struct conn {
 int conn_init(struct conn *c, const struct addr *addr,
 	      const struct socket_memory *memory, uint32_t handshake_ms,
 	      struct err *err);
+
+/* The same for an export that was agreed on before, with all that is known of it. */
+void conn_init_known(struct conn *c, const struct addr *addr,
+		     const struct link_addrs *addrs,
+		     const struct export_info *export,
+		     const struct sockets *sockets, int family,
+		     uint32_t handshake_ms);
 void conn_fini(struct conn *c);
 
 /* Before the first connection: with TLS as configured. NULL: without. */
@@ -213,6 +221,9 @@ void conn_close(struct conn *c);
  * to FENCE, or DOWN if there were none.
  */
 void conn_inherit(struct conn *c);
+
+/* DOWN to UP: fd, one of the ready ones, is connected, and is being used. */
+void conn_adopt(struct conn *c, int fd);
 
 /* For the above, and for tests: the one way into the table. */
 void conn_dispatch(struct conn *c, enum conn_event event);

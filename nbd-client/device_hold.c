@@ -20,6 +20,8 @@
 #include "common/proto.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/donor.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
 #include "nbd-client/measure.h"
@@ -82,6 +84,32 @@ static int choose_blocks(struct device *d, struct err *err)
 	return 0;
 }
 
+static int add_queue(struct device *d, struct err *err)
+{
+	d->queues = calloc(1, sizeof(*d->queues));
+	if (!d->queues)
+		return err_set(err, X_FAILURE, ENOMEM, "no memory for a queue");
+	d->queue_count = 1;
+	d->queues[0].device = d;
+	d->queues[0].mail_fd = -1;
+	return 0;
+}
+
+static int init_link(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	struct conn *conn = &d->queues[0].conn;
+	int ret;
+
+	addr_format(&o->addr, d->uri, sizeof(d->uri));
+	conn->fence_ms = o->fence_ms;
+	conn->request_timeout_ms = o->request_timeout_ms;
+	conn->for_kernel = o->kernel_path;
+	ret = conn_init_tls(conn, &d->tls, &o->tls, err);
+	patience_init(&d->queues[0].patience, conn, o->request_timeout_ms);
+	return ret;
+}
+
 static int probe_up(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
@@ -89,29 +117,40 @@ static int probe_up(struct device *d, struct err *err)
 	struct conn *conn;
 	int ret;
 
-	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
-	d->queues = calloc(1, sizeof(*d->queues));
-	if (!d->queues)
-		return err_set(err, X_FAILURE, ENOMEM, "no memory for a queue");
-	d->queue_count = 1;
-	d->queues[0].device = d;
-	d->queues[0].mail_fd = -1;
+	ret = add_queue(d, err);
+	if (ret < 0)
+		return ret;
 	conn = &d->queues[0].conn;
 	ret = conn_init(conn, &o->addr, &memory, o->handshake_ms, err);
-	conn->fence_ms = o->fence_ms;
-	conn->request_timeout_ms = o->request_timeout_ms;
 	if (!ret)
-		ret = conn_init_tls(conn, &d->tls, &o->tls, err);
+		ret = init_link(d, err);
 	if (!ret)
 		ret = conn_probe(conn, err); /* opened once protected */
 	if (ret < 0)
 		return ret;
-	patience_init(&d->queues[0].patience, conn, o->request_timeout_ms);
 	if (o->swapon && (conn->export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
 	d->config = sizing_config(o, &conn->export);
+	return choose_blocks(d, err);
+}
+
+static int probe_again(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	const struct handover *h = o->handover;
+	int ret;
+
+	ret = add_queue(d, err);
+	if (ret < 0)
+		return ret;
+	conn_init_known(&d->queues[0].conn, &o->addr, &h->addrs, &h->export,
+			&h->sockets, h->family, o->handshake_ms);
+	ret = init_link(d, err);
+	if (ret < 0)
+		return ret;
+	d->config = sizing_config(o, &d->queues[0].conn.export);
 	return choose_blocks(d, err);
 }
 
@@ -127,8 +166,58 @@ static void probe_down(struct device *d)
 
 /* ---- which device ---- */
 
+/* For device_attached(): what is looked for, and the first that has it. */
+struct wanted {
+	const struct attach_options *o;
+	char name[DEVICE_NAME_BYTES]; /* of the device, "" if any will do */
+	char uri[URI_TEXT_BYTES];
+	char path[DEVICE_NAME_BYTES]; /* "": none */
+	struct err *err;
+	int rc;
+};
+
+static void compare(const char *name, const struct stats_page *page, void *arg)
+{
+	struct wanted *w = arg;
+
+	if (w->path[0] || page->state != STATS_LIVE || !stats_alive(page) ||
+	    strcmp(w->name[0] ? w->name : page->uri,
+		   w->name[0] ? name : w->uri) != 0)
+		return;
+	memcpy(w->path, page->device, sizeof(w->path));
+	if (strcmp(page->uri, w->uri) != 0)
+		w->rc = err_set(w->err, X_BUSY, EBUSY,
+				"%s is attached, but to %.200s; detach it first",
+				page->device, page->uri);
+	else if (w->o->swap != SWAP_NO && !page->swap)
+		w->rc = err_set(w->err, X_BUSY, EBUSY,
+				"%s is attached, but not for swap; detach it first",
+				page->device);
+}
+
+int device_attached(const struct attach_options *o,
+		    char ret_path[DEVICE_NAME_BYTES], struct err *err)
+{
+	struct wanted w = { .o = o, .err = err };
+	struct blockdev b;
+
+	addr_format(&o->addr, w.uri, sizeof(w.uri));
+	if (o->index >= 0) {
+		blockdev_set(&b, o->front, (uint32_t)o->index);
+		memcpy(w.name, b.name, sizeof(w.name));
+	}
+	(void)stats_each(compare, &w);
+	if (w.rc || !w.path[0])
+		return w.rc;
+	memcpy(ret_path, w.path, sizeof(w.path));
+	return 1;
+}
+
 static int lock_up(struct device *d, struct err *err)
 {
+	char path[DEVICE_NAME_BYTES];
+	int ret;
+
 	mkdir(RUN_DIR, 0755);
 	d->lock_fd = open(RUN_DIR "/attach.lock",
 			  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -137,7 +226,10 @@ static int lock_up(struct device *d, struct err *err)
 			       errno == EACCES ? X_PERMISSION : X_FAILURE,
 			       errno, "cannot lock " RUN_DIR "/attach.lock: %s; "
 			       "attach needs root", strerror(errno));
-	return 0;
+	/* Somebody else's attach may have ended meanwhile. */
+	ret = d->options->idempotent ?
+		      device_attached(d->options, path, err) : 0;
+	return ret > 0 ? err_set(err, X_BUSY, EALREADY, "%s", path) : ret;
 }
 
 void device_unlock(struct device *d)
@@ -154,6 +246,23 @@ void device_set_name(struct device *d, enum front_kind front)
 	blockdev_set(&b, front, d->index);
 	memcpy(d->name, b.name, sizeof(d->name));
 	memcpy(d->path, b.path, sizeof(d->path));
+}
+
+/* They are there; what they are worth is known. */
+static int sockets_again(struct device *d, struct err *err)
+{
+	const struct stats_guarantee *rows[] = {
+		&d->options->handover->donor,
+		&d->options->handover->socket_memory,
+	};
+
+	(void)err;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i]->name[0])
+			stats_guarantee_set(d->rows, rows[i]->name,
+					    rows[i]->state, "%s",
+					    rows[i]->detail);
+	return 0;
 }
 
 /* The sockets that serve later, in the cgroup that we are in now. */
@@ -203,8 +312,6 @@ static void fill_page(struct device *d)
 
 	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
 	memcpy(p->uri, d->uri, sizeof(p->uri));
-	p->attached_at = (uint64_t)time(NULL);
-	p->link_since = p->attached_at;
 	p->export_bytes = d->size_bytes;
 	p->export_flags = x->flags;
 	p->block_bytes = d->block_bytes;
@@ -225,21 +332,42 @@ static void fill_page(struct device *d)
 	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
 }
 
+static void show_swap(struct device *d)
+{
+	bool active;
+
+	if (d->options->recover && swap_is_active(d->path, &active) == 0)
+		d->page->swap_active = active;
+}
+
 static int page_up(struct device *d, struct err *err)
 {
 	int ret = check_size(d, err);
-	bool active;
 
 	if (!ret)
 		ret = stats_create(d->name, &d->page, err);
 	if (ret < 0)
 		return ret;
-	if (d->options->recover && swap_is_active(d->path, &active) == 0)
-		d->page->swap_active = active;
+	show_swap(d);
 	d->rows = d->page->guarantees;
 	EACH_QUEUE(q, d)
 		q->data = &d->page->data;
 	fill_page(d);
+	return 0;
+}
+
+/* Its rows are a worker's to replace, once it has taken over. */
+static int page_again(struct device *d, struct err *err)
+{
+	int ret = stats_create_again(d->name, &d->page, err);
+
+	if (ret < 0)
+		return ret;
+	d->rows = d->own_rows;
+	d->page->handover = HANDOVER_LAYOUT;
+	fill_page(d);
+	show_swap(d);
+	d->page->state = STATS_LIVE;
 	return 0;
 }
 
@@ -377,6 +505,7 @@ static int hold_up(struct device *d, struct err *err)
 	pin_seal(&d->held);
 	/* Until it is taken over; a failure leaves it to another attempt. */
 	d->shared->died_ns = clock_now_ns();
+	d->shared->link_fd = -1;
 	return 0;
 }
 
@@ -424,21 +553,48 @@ static void pressure_down(struct device *d)
 	pressure_close(&d->pressure);
 }
 
+/* ---- from one program to the next ---- */
+
+void device_hand_over(const struct device *d, struct handover *ret)
+{
+	const struct stats_guarantee *donor, *memory;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->layout = HANDOVER_LAYOUT;
+	ret->background = !d->options->foreground;
+	blockdev_set(&ret->device, d->options->front, d->index);
+	ret->slots = d->config.slots;
+	ret->slot_bytes = d->config.slot_bytes;
+	ret->family = d->queues[0].conn.family;
+	ret->addrs = d->queues[0].conn.addrs;
+	ret->export = d->queues[0].conn.export;
+	ret->sockets = d->queues[0].conn.sockets;
+	ret->queue = d->queue;
+	donor = stats_guarantee_find(d->page->guarantees, DONOR_ROW);
+	memory = stats_guarantee_find(d->page->guarantees, SOCKETS_ROW);
+	if (donor)
+		ret->donor = *donor;
+	if (memory)
+		ret->socket_memory = *memory;
+}
+
 /* ---- the table ---- */
 
+/* Again: held by this process already, when it still ran another program. */
 const struct device_row device_held[] = {
-	OWN("ask the server", probe_up, NULL, probe_down),
+	OWN("ask the server", probe_up, probe_again, probe_down),
 	OWN("take turns", lock_up, NULL, device_unlock),
 	OF_FRONT(DEVICE_CHOOSE),
-	OWN("status page", page_up, NULL, page_down),
+	OWN("status page", page_up, page_again, page_down),
 	OWN("command line", words_up, NULL, words_down),
-	OWN("control socket", ctl_up, NULL, ctl_down),
-	OWN("protection", protect_up, NULL, protect_down),
-	OWN("service sockets", sockets_up, NULL, NULL),
-	OWN("shared memory", hold_up, NULL, hold_down),
+	OWN("control socket", ctl_up, ctl_up, ctl_down),
+	OWN("protection", protect_up, protect_up, protect_down),
+	OWN("service sockets", sockets_up, sockets_again, NULL),
+	OWN("shared memory", hold_up, hold_up, hold_down),
 	OF_FRONT(DEVICE_PREPARE),
-	OWN("kernel reserve", device_reserve_up, NULL, reserve_down),
-	OWN("shedding", shed_up, NULL, shed_down),
-	OWN("memory pressure", pressure_up, NULL, pressure_down),
+	OWN("kernel reserve", device_reserve_up, device_reserve_up,
+	    reserve_down),
+	OWN("shedding", shed_up, shed_up, shed_down),
+	OWN("memory pressure", pressure_up, pressure_up, pressure_down),
 };
 const size_t device_held_count = sizeof(device_held) / sizeof(device_held[0]);

@@ -325,8 +325,10 @@ const struct device_front device_ublk = {
 	.make_front = make_front,
 	.donate = donate,
 	.steps = {
-		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL, NULL },
-		[DEVICE_PREPARE] = { "add the device", add_up, NULL, add_down },
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_up,
+				    NULL },
+		[DEVICE_PREPARE] = { "add the device", add_up, add_up,
+				     add_down },
 		[DEVICE_TOOLS] = { "command ring", tools_up, tools_up,
 				   tools_down },
 		[DEVICE_END] = { "character device", end_up, end_again, NULL },

@@ -31,6 +31,13 @@ extern const char *stats_run_dir;
 int stats_create(const char *name, struct stats_page **ret_page,
 		 struct err *err);
 
+/*
+ * The same for a process that made one when it still ran another program: maps
+ * that, as it is. If it is of another version, makes one.
+ */
+int stats_create_again(const char *name, struct stats_page **ret_page,
+		       struct err *err);
+
 /* Removes the file and, if page is not NULL, unmaps it. */
 void stats_remove(const char *name, struct stats_page *page);
 
@@ -41,6 +48,9 @@ void stats_remove(const char *name, struct stats_page *page);
 int stats_open(const char *name, const struct stats_page **ret_page,
 	       struct err *err);
 void stats_close(const struct stats_page *page);
+
+/* Its head, up to `slots`, of whatever version it is; the rest is zero. */
+int stats_read_head(const char *name, struct stats_page *ret, struct err *err);
 
 /* Whether the daemon that made the page still runs. */
 bool stats_alive(const struct stats_page *page);

@@ -70,8 +70,8 @@ void rig_check(void)
 		taken += c->sockets.taken[i];
 		ready += c->sockets.ready[i] >= 0;
 	}
-	probing = rig_patience.fd >= 0 || rig_patience.dial.fd >= 0;
-	assert_true(!probing || rig_patience.stage != PATIENCE_REST);
+	probing = rig_patience.probe.fd >= 0 || rig_patience.probe.dial.fd >= 0;
+	assert_true(!probing || rig_patience.probe.stage != PROBE_REST);
 	/* A socket more than the ready ones only while it is used. */
 	if (c->state == CONN_DOWN) {
 		assert_int_equal(c->fd, -1);

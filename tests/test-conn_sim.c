@@ -33,8 +33,6 @@ static void lose(int error)
 /* The server owes an answer, or not, or has given a sign of it. */
 static void owner_waits(void)
 {
-	int ret;
-
 	if (rig_conn.state != CONN_UP)
 		return;
 	if (fake_net_random(200) == 0)
@@ -45,10 +43,13 @@ static void owner_waits(void)
 			.read = fake_net_random(2),
 			.overtaken = fake_net_random(2),
 		};
-	patience_look(&rig_patience, &owed);
-	ret = patience_step(&rig_patience);
-	unanswered += ret < 0 && ret != -EAGAIN;
-	if (ret == 0)
+	if (rig_patience.proved_ns)
+		fake_clock_advance_us(fake_net_random(1000000));
+	for (int i = 0; i < 4; i++) {
+		fake_net_progress();
+		unanswered += patience_step(&rig_patience) != -EAGAIN;
+	}
+	if (patience_look(&rig_patience, &owed) == PATIENCE_REPLACE)
 		lose(0);
 }
 

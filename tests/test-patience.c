@@ -28,37 +28,39 @@ static void begin(bool tls)
 	};
 }
 
-/* Until the probe that is under way has ended; by poll(2), as it is in life. */
+static enum patience_verdict look(void)
+{
+	return patience_look(&rig_patience, &owed);
+}
+
+/* The end of the probe that is under way; by poll(2), as it is in life. */
 static int outcome(void)
 {
 	uint64_t start_ns = clock_now_ns();
+	int ret = -EAGAIN;
 
-	for (;;) {
-		int due_ms = patience_due_ms(&rig_patience, clock_now_ns());
+	while (rig_patience.probe.stage != PROBE_REST) {
+		int due_ms = probe_due_ms(&rig_patience.probe, clock_now_ns());
 		struct pollfd fd;
-		int ret = -EAGAIN;
 
 		assert_true(due_ms >= 0);
 		assert_true(clock_now_ns() - start_ns <= LIMIT_US * 1000);
-		patience_pollfd(&rig_patience, &fd);
+		probe_pollfd(&rig_patience.probe, &fd);
 		if (due_ms == 0 || (fd.fd >= 0 && fake_net_ready(fd.fd, fd.events)))
 			ret = patience_step(&rig_patience);
-		if (ret != -EAGAIN)
-			return ret;
 		rig_check();
 		fake_net_progress();
-		if (due_ms > 1)
+		if (due_ms > 0)
 			fake_clock_advance_us(1000);
-		else if (due_ms == 1)
-			fake_clock_advance_us(1000u * (uint32_t)due_ms);
 	}
+	return rig_patience.proved_ns ? 0 : ret;
 }
 
 static void expect_rest(void)
 {
 	rig_check();
-	assert_int_equal(rig_patience.stage, PATIENCE_REST);
-	assert_int_equal(patience_due_ms(&rig_patience, clock_now_ns()), -1);
+	assert_int_equal(rig_patience.probe.stage, PROBE_REST);
+	assert_int_equal(probe_due_ms(&rig_patience.probe, clock_now_ns()), -1);
 	/* the connection's own, beside the spare */
 	assert_int_equal(fake_net.open, SOCKETS_COUNT);
 	assert_int_equal(rig_conn.state, CONN_UP);
@@ -71,22 +73,34 @@ static void run_out(uint32_t limits)
 
 	if (clock_now_ns() < end_ns - 1000) {
 		fake_clock_advance_us((end_ns - clock_now_ns()) / 1000 - 1);
-		assert_false(patience_look(&rig_patience, &owed));
+		assert_int_equal(look(), PATIENCE_KEPT);
 		expect_rest();
 	}
 	fake_clock_advance_us(1);
-	assert_true(patience_look(&rig_patience, &owed));
-	assert_int_equal(rig_patience.stage, PATIENCE_DIAL);
+	assert_int_equal(look(), PATIENCE_LOST);
+	assert_int_equal(rig_patience.probe.stage, PROBE_DIAL);
+}
+
+/* Not before the old link, too, has had a chance to answer. */
+static void expect_replaced(void)
+{
+	uint64_t replaced = rig_patience.replaced;
+
+	assert_int_equal(outcome(), 0);
+	assert_int_equal(look(), PATIENCE_LOST);
+	assert_int_equal(rig_patience.probe.stage, PROBE_REST);
+	fake_clock_advance_us(1000000);
+	assert_int_equal(look(), PATIENCE_REPLACE);
+	assert_int_equal(rig_patience.replaced, replaced + 1);
+	expect_rest();
 }
 
 static void check_replaced_when_answered(bool tls)
 {
 	begin(tls);
 	run_out(1);
-	assert_int_equal(outcome(), 0);
+	expect_replaced();
 	assert_int_equal(rig_patience.probes, 1);
-	assert_int_equal(rig_patience.replaced, 1);
-	expect_rest();
 	rig_close();
 }
 
@@ -113,24 +127,40 @@ static void kept_when_not_answered(void **state)
 		fake_net.server = ways[i];
 		run_out(1);
 		assert_true(outcome() < 0);
-		assert_true(rig_patience.err.text[0]);
+		assert_true(rig_patience.probe.err.text[0]);
 		assert_int_equal(rig_patience.replaced, 0);
 		expect_rest();
 		/* not at once, and then again */
 		ended_ns = clock_now_ns();
-		assert_true(patience_look(&rig_patience, &owed));
+		assert_int_equal(look(), PATIENCE_LOST);
 		expect_rest();
 		fake_clock_advance_us(LIMIT_US);
-		assert_true(patience_look(&rig_patience, &owed));
+		assert_int_equal(look(), PATIENCE_LOST);
 		assert_int_equal(rig_patience.probes, 2);
 		assert_true(clock_now_ns() - ended_ns >= LIMIT_US * 1000);
 		fake_net.server = FAKE_GOOD;
 		patience_end(&rig_patience);
 		fake_clock_advance_us(LIMIT_US);
-		assert_true(patience_look(&rig_patience, &owed));
-		assert_int_equal(outcome(), 0);
+		assert_int_equal(look(), PATIENCE_LOST);
+		expect_replaced();
 		rig_close();
 	}
+}
+
+/* It was stopped, and goes on: the probe's answer came first, that is all. */
+static void kept_when_both_are_answered(void **state)
+{
+	(void)state;
+	begin(false);
+	run_out(1);
+	assert_int_equal(outcome(), 0);
+	assert_int_equal(look(), PATIENCE_LOST);
+	owed.since_ns = clock_now_ns();
+	fake_clock_advance_us(1000000);
+	assert_int_equal(look(), PATIENCE_KEPT);
+	run_out(1);
+	expect_replaced();
+	rig_close();
 }
 
 static void asks_for_what_is_owed(void **state)
@@ -157,7 +187,7 @@ static void asks_for_what_is_owed(void **state)
 		assert_int_equal(fake_net.asked, ways[i].asked);
 		assert_int_equal(fake_net.asked_offset, flush ? 0 : PLACE);
 		assert_int_equal(fake_net.asked_bytes,
-				 flush ? 0 : rig_conn.export.block_min);
+				 flush ? 0 : 512);
 		rig_close();
 	}
 }
@@ -174,12 +204,12 @@ static void sign_of_life_ends_it(void **state)
 		begin(i == 1);
 		fake_net.server = servers[i];
 		run_out(1);
-		while (rig_patience.stage < PATIENCE_DIAL + i) {
+		while (rig_patience.probe.stage < PROBE_DIAL + i) {
 			assert_int_equal(patience_step(&rig_patience), -EAGAIN);
 			fake_net_progress();
 		}
 		owed.since_ns = i == 2 ? 0 : clock_now_ns();
-		assert_false(patience_look(&rig_patience, &owed));
+		assert_int_equal(look(), PATIENCE_KEPT);
 		expect_rest();
 		rig_close();
 	}
@@ -193,20 +223,42 @@ static void slow_link_is_not_silent(void **state)
 	fake_net.queued = 1000000;
 	for (int i = 0; i < 100; i++) {
 		fake_clock_advance_us(LIMIT_US - 1000);
-		assert_false(patience_look(&rig_patience, &owed));
+		assert_int_equal(look(), PATIENCE_KEPT);
 		fake_net.queued -= 1000;
-		assert_false(patience_look(&rig_patience, &owed));
+		assert_int_equal(look(), PATIENCE_KEPT);
 	}
 	owed.overtaken = true;
 	fake_net.queued -= 1000;
-	assert_true(patience_look(&rig_patience, &owed));
+	assert_int_equal(look(), PATIENCE_LOST);
 	patience_end(&rig_patience);
 	/* It stands still, or more is queued. */
 	owed.overtaken = false;
-	assert_false(patience_look(&rig_patience, &owed));
+	assert_int_equal(look(), PATIENCE_KEPT);
 	fake_net.queued += 500;
 	fake_clock_advance_us(LIMIT_US);
-	assert_true(patience_look(&rig_patience, &owed));
+	assert_int_equal(look(), PATIENCE_LOST);
+	rig_close();
+}
+
+/* Nobody is asked there; but before its time it is not gone. */
+static void host_is_gone(void **state)
+{
+	(void)state;
+	begin(false);
+	fake_net.unacknowledged_ms = RIG_REQUEST_MS;
+	fake_clock_advance_us(LIMIT_US - 1);
+	assert_int_equal(look(), PATIENCE_KEPT);
+	fake_clock_advance_us(1);
+	assert_int_equal(look(), PATIENCE_GONE);
+	assert_int_equal(rig_patience.probes, 0);
+	expect_rest();
+	/* also one that is being asked */
+	fake_net.unacknowledged_ms--;
+	assert_int_equal(look(), PATIENCE_LOST);
+	assert_int_equal(rig_patience.probe.stage, PROBE_DIAL);
+	fake_net.unacknowledged_ms++;
+	assert_int_equal(look(), PATIENCE_GONE);
+	expect_rest();
 	rig_close();
 }
 
@@ -219,7 +271,7 @@ static void patience_grows_and_is_forgotten(void **state)
 	begin(false);
 	for (int i = 0; i < 8; i++) {
 		run_out(limits);
-		assert_int_equal(outcome(), 0);
+		expect_replaced();
 		owed.since_ns = clock_now_ns();
 		if (limits < PATIENCE_FACTOR_MAX)
 			limits *= 2;
@@ -227,7 +279,7 @@ static void patience_grows_and_is_forgotten(void **state)
 	assert_int_equal(limits, PATIENCE_FACTOR_MAX);
 	owed.since_ns = 0;
 	fake_clock_advance_us(limits * LIMIT_US * 9);
-	assert_false(patience_look(&rig_patience, &owed));
+	assert_int_equal(look(), PATIENCE_KEPT);
 	owed.since_ns = clock_now_ns();
 	run_out(1);
 	rig_close();
@@ -239,7 +291,7 @@ static void no_limit_no_end(void **state)
 	begin(false);
 	patience_init(&rig_patience, &rig_conn, 0);
 	fake_clock_advance_us(LIMIT_US * 1000);
-	assert_false(patience_look(&rig_patience, &owed));
+	assert_int_equal(look(), PATIENCE_KEPT);
 	expect_rest();
 	rig_close();
 }
@@ -249,9 +301,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(replaced_when_answered),
 		cmocka_unit_test(kept_when_not_answered),
+		cmocka_unit_test(kept_when_both_are_answered),
 		cmocka_unit_test(asks_for_what_is_owed),
 		cmocka_unit_test(sign_of_life_ends_it),
 		cmocka_unit_test(slow_link_is_not_silent),
+		cmocka_unit_test(host_is_gone),
 		cmocka_unit_test(patience_grows_and_is_forgotten),
 		cmocka_unit_test(no_limit_no_end),
 	};

@@ -92,6 +92,8 @@ data_thread_fine() {
 # ---- a device under a hog, from attach to detach
 
 pressure_start() {
+	# shellcheck disable=SC2034 # by kernel_fine
+	! kernel_path || expected=$of_a_dead_socket
 	# Swap space for all of the hog, and some.
 	server_start disk 10809 $((hog + 256))
 	before
@@ -110,7 +112,7 @@ pressure_run() {
 		fact "$key $(number $key)"
 	done
 	hog_fine
-	[ "$front" = kernel ] || data_thread_fine
+	[ "$front" = kernel ] || kernel_path || data_thread_fine
 	[ "$(sed -n 's/^hog_seconds \([0-9]*\).*/\1/p' /run/vm/hog)" -gt "$1" ] ||
 		result failed "the hog was done before second $1: seconds= more"
 }
