@@ -62,9 +62,8 @@ static const struct option_spec detach_options[] = {
 		  "also gives up a device whose daemon has died" },
 	{ .name = "shutdown", .kind = OPTION_CALL, .value = "[=SECONDS]",
 	  .set = set_shutdown,
-	  .help = "the system goes down: try again if memory lacks,\n"
-		  "and as --force when the link has been down so long\n"
-		  "(default 30)" },
+	  .help = "the system goes down: try again if memory lacks;\n"
+		  "--force when the link has been down so long (30)" },
 	CMD_OPTIONS_END
 };
 _Static_assert(SHUTDOWN_S == 30, "as the help says");

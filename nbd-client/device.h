@@ -45,7 +45,10 @@ struct device_shared {
 	bool appeared;     /* the kernel has the device */
 	uint64_t died_ns;  /* when the last worker was seen to have died */
 	int32_t ready_pid; /* the worker that has attached, or taken over */
-	int link_fd; /* a ready socket that the nbd driver uses itself; or -1 */
+	/* Where the nbd driver talks to the server itself: */
+	int link_fd; /* on this one of the ready sockets; -1: on none of these */
+	bool counting; /* these were read before: */
+	uint64_t counts[DEVICE_KERNEL_COUNTS + 1]; /* the last is 0 */
 };
 
 struct device;
@@ -81,8 +84,6 @@ struct queue {
 		bool ended; /* the server's end of the link was seen */
 		bool used;  /* the driver was seen to use it, */
 		uint64_t offered_bytes; /* to send more than this on it */
-		bool counting; /* these were read before: */
-		uint64_t counts[DEVICE_KERNEL_COUNTS + 1]; /* the last is 0 */
 	} kernel;
 
 	bool thread_started;

@@ -182,22 +182,23 @@ static void count(struct queue *q)
 {
 	uint64_t now[DEVICE_KERNEL_COUNTS + 1] = { 0 };
 	struct stats_data *data = q->data;
-	const uint64_t *was = q->kernel.counts;
+	struct device_shared *shared = q->device->shared;
+	const uint64_t *was = shared->counts;
 	char text[512], *at = text;
 
 	if (blockdev_read(q->device->name, "stat", text, sizeof(text)) < 0)
 		return;
 	for (uint32_t i = 0; i < DEVICE_KERNEL_COUNTS; i++)
 		now[i] = strtoull(at, &at, 10);
-	for (uint32_t i = 0; q->kernel.counting &&
+	for (uint32_t i = 0; shared->counting &&
 			     i < sizeof(counted) / sizeof(counted[0]); i++) {
 		uint8_t r = counted[i].requests, s = counted[i].sectors;
 
 		data->requests[counted[i].op] += now[r] - was[r];
 		data->bytes[counted[i].op] += (now[s] - was[s]) * SECTOR_BYTES;
 	}
-	q->kernel.counting = true;
-	memcpy(q->kernel.counts, now, sizeof(q->kernel.counts));
+	shared->counting = true;
+	memcpy(shared->counts, now, sizeof(shared->counts));
 }
 
 void device_kernel_tick(struct queue *q)

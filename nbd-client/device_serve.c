@@ -219,8 +219,8 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 	if (q->giving_up)
 		reason = q->giving_up;
 	q->giving_up = NULL;
-	patience_end(&q->patience);
 	if (q->engine) {
+		patience_end(&q->patience);
 		q->conn.mute = atomic_load(&q->engine->news.link_mute);
 		q->conn.answered = atomic_load(&q->engine->news.link_answered);
 	}

@@ -335,6 +335,8 @@ static const struct family families[] = {
 	     "Times that a process died and another took over."),
 	FROM(COUNTER, watchdog_kills, "watchdog_kills", NULL,
 	     "Of these, processes that were stuck and were killed."),
+	FROM(COUNTER, upgrades, "upgrades", NULL,
+	     "Of these, because it ran another program."),
 	CALL(GAUGE, put_interruption, "takeover_max_seconds", "seconds",
 	     "The longest that nobody served, from death to takeover."),
 
@@ -342,14 +344,6 @@ static const struct family families[] = {
 	     "Times that a silent server was asked on another connection."),
 	FROM(COUNTER, links_replaced, "links_replaced", NULL,
 	     "Links replaced because the server answered there."),
-	FROM(COUNTER, unfenced, "links_unfenced", NULL,
-	     "Old links that were not seen to end."),
-	FROM(COUNTER, takeovers, "takeovers", NULL,
-	     "Times that another process took the device over."),
-	FROM(COUNTER, watchdog_kills, "watchdog_kills", NULL,
-	     "Of these, because the one before was stuck."),
-	FROM(COUNTER, upgrades, "upgrades", NULL,
-	     "Of these, because it ran another program."),
 
 	FROM(GAUGE, slots, "slots", NULL, "Places for requests."),
 	FROM(GAUGE, slots_reserve, "slots_reserve", NULL,
