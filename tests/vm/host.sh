@@ -223,13 +223,42 @@ act_later() {
 	) &
 }
 
+# act_swapping: the guest's gauge says that memory is used up.
+act_swapping() {
+	: >"$work/swapping"
+}
+
+# act_at SECONDS ACTION ARG…: likewise, so long after that.
+act_at() {
+	undone=$work/at.$1.$2
+	: >"$undone"
+	(
+		until [ -e "$work/swapping" ]; do sleep 0.1; done
+		sleep "$1"
+		action=$2
+		shift 2
+		"act_$action" "$@" >>"$log/host.log" 2>&1 && rm "$undone"
+		wait
+	) &
+}
+
+# act_at_done: whether all of that has been done.
+act_at_done() {
+	for file in "$work"/at.*; do
+		[ ! -e "$file" ] || {
+			echo "${file##*/}"
+			return 1
+		}
+	done
+}
+
 # ---- the guest
 
 # Five-level paging and protection keys are what few machines have and emulate
 # badly: a guest once died of a double fault with flags that cannot be.
 guest_start() {
 	# Left over from a guest that did not boot.
-	rm -f "$work/port.in" "$work/port.out"
+	rm -f "$work/port.in" "$work/port.out" "$work/swapping" "$work"/at.*
 	mkfifo "$work/port.in" "$work/port.out"
 	case $key_nic in
 	virtio) card=virtio-net-pci ;;
