@@ -30,6 +30,7 @@
 #include "nbd-client/patience.h"
 #include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
+#include "nbd-client/standby.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/ublk_ctl.h"
 
@@ -64,6 +65,7 @@ struct queue {
 	struct patience patience; /* with a server that is silent on it */
 	uint64_t silent_since_ns; /* if for longer than that lasts; else 0 */
 	const char *giving_up; /* why we end the link; or NULL */
+	bool unreachable;      /* that is why */
 	struct stats_data *data; /* its part of the page */
 	struct engine *engine; /* NULL: the kernel's own path; no front then */
 	struct front *front;
@@ -120,9 +122,11 @@ struct device {
 	int lock_fd;          /* attaches take turns choosing a device */
 	int report_fd;        /* to who waits for the attach; not a worker's */
 
-	struct tls tls;
+	struct tls tls[ENDPOINTS_MAX];
 	struct queue *queues;
 	uint32_t queue_count;
+	struct standby standby; /* for the connection of the first queue */
+	uint32_t reconnect_client; /* waits for the outcome */
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
@@ -197,8 +201,17 @@ void device_on_pressure(struct device *d, short events);
 /* Once a second: time-outs; refreshes the slow numbers of the page. */
 void device_tick(struct device *d);
 
+/* Goes to the server of that number, from 1; 0: anew to the same. */
+void device_reconnect(struct device *d, uint32_t number, uint32_t client);
+
+/* Somebody has changed the kernel's size of the device. */
+void device_on_resize(struct device *d);
+
+/* A link of each queue, and one that waits. */
+#define DEVICE_LINKS_MAX (QUEUES_MAX + 1u)
+
 /*
- * What the links wait for: fills in queue_count of ret_fds. Returns milliseconds
+ * What the links wait for: fills in queue_count + 1 of ret_fds. Returns milliseconds
  * until device_step_links() is due in any case; -1: not without an event.
  */
 int device_poll_links(const struct device *d, struct pollfd *ret_fds);

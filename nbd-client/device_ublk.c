@@ -180,7 +180,8 @@ static void donate(struct device *d)
 		return;
 	}
 	if (nbd_sysfs_find_free(&spare, &err) == 0)
-		donor_donate(&d->queues[0].conn.sockets, &genl, spare, rows);
+		donor_donate(&d->queues[0].conn.ends->sockets, &genl, spare,
+			     rows);
 	else
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: %.90s", err.text);

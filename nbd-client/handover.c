@@ -56,9 +56,9 @@ bool handover_is_asked(const struct signalfd_siginfo *info)
 
 static void keep_open(const struct sockets *s, bool keep)
 {
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
-		if (s->ready[i] >= 0)
-			(void)fcntl(s->ready[i], F_SETFD,
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->ready[i].fd >= 0)
+			(void)fcntl(s->ready[i].fd, F_SETFD,
 				    keep ? 0 : FD_CLOEXEC);
 }
 
@@ -99,12 +99,12 @@ int handover_exec(const struct handover *h, pid_t asker, int argc,
 	snprintf(number, sizeof(number), "%d", state_fd);
 	words[0] = program_invocation_name; /* systemd looks at it */
 	memcpy(words + 1, argv, (size_t)argc * sizeof(*words));
-	keep_open(&h->sockets, true);
+	keep_open(&h->ends.sockets, true);
 	setenv(VARIABLE, number, 1);
 	syscall(SYS_execveat, program_fd, "", words, environ, AT_EMPTY_PATH);
 	ret = -errno;
 	unsetenv(VARIABLE);
-	keep_open(&h->sockets, false);
+	keep_open(&h->ends.sockets, false);
 out:
 	if (program_fd >= 0)
 		close(program_fd);
@@ -131,7 +131,7 @@ int handover_take(struct handover *ret, struct err *err)
 		return err_set(err, X_FAILURE, EPROTO,
 			       "what another program has handed over is not "
 			       "understood");
-	keep_open(&h.sockets, false);
+	keep_open(&h.ends.sockets, false);
 	*ret = h;
 	return 1;
 }

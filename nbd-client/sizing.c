@@ -112,10 +112,11 @@ static uint32_t record_bytes(const struct attach_options *o)
 {
 	enum handshake_tls mode;
 
-	if (tls_decide(&o->tls, &o->addr, &mode, NULL) < 0 ||
-	    mode == HANDSHAKE_TLS_OFF)
-		return 0;
-	return sizeof(struct records);
+	for (uint32_t i = 0; i <= o->other_count; i++)
+		if (tls_decide(&o->tls, attach_addr(o, i), &mode, NULL) == 0 &&
+		    mode != HANDSHAKE_TLS_OFF)
+			return sizeof(struct records);
+	return 0;
 }
 
 struct engine_config sizing_config(const struct attach_options *o,
@@ -125,6 +126,7 @@ struct engine_config sizing_config(const struct attach_options *o,
 		.slots = o->slots,
 		.slot_bytes = o->slot_bytes,
 		.record_bytes = record_bytes(o),
+		.retry_ms = o->retry_ms,
 		.export = x,
 	};
 

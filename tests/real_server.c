@@ -42,6 +42,17 @@ static void nbdkit_simple_command(struct real_server *s, const char *argv[16])
 					 NULL });
 }
 
+/* Fails every tenth request but flushes, with EIO. */
+static void nbdkit_failing_command(struct real_server *s, const char *argv[16])
+{
+	put(argv, (const char *const[]){ "nbdkit", "-f", "-t", "16", "-U",
+					 s->socket, "--filter=error", "file",
+					 s->disk, "error=EIO",
+					 "error-pread-rate=10%",
+					 "error-pwrite-rate=10%",
+					 "error-zero-rate=10%", NULL });
+}
+
 static void qemu_nbd_command(struct real_server *s, const char *argv[16])
 {
 	put(argv, (const char *const[]){ "qemu-nbd", "-t", "-f", "raw", "-k",
@@ -69,6 +80,10 @@ const struct real_server_kind real_server_nbdkit = {
 };
 const struct real_server_kind real_server_nbdkit_simple = {
 	.program = "nbdkit", .command = nbdkit_simple_command, .export_name = "",
+};
+const struct real_server_kind real_server_nbdkit_failing = {
+	.program = "nbdkit", .command = nbdkit_failing_command,
+	.export_name = "",
 };
 const struct real_server_kind real_server_qemu_nbd = {
 	.program = "qemu-nbd", .command = qemu_nbd_command,

@@ -35,11 +35,12 @@ static void fill(struct handover *to)
 	to->background = true;
 	blockdev_set(&to->device, FRONT_UBLK, 7);
 	to->slots = 32;
-	to->addrs.count = 1;
-	snprintf(to->addrs.where, sizeof(to->addrs.where), "there");
+	to->ends.count = 1;
+	to->ends.list[0].addrs.count = 1;
+	snprintf(to->ends.list[0].addrs.where,
+		 sizeof(to->ends.list[0].addrs.where), "there");
 	to->export.size_bytes = 1ull << 40;
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
-		to->sockets.ready[i] = -1;
+	to->ends.sockets.count = 1;
 }
 
 /* In the program that was handed over to; argv as the first one gave it. */
@@ -52,9 +53,9 @@ static int resumed(int argc, char **argv)
 	if (handover_take(&h, &err) != 1 || argc != 3 ||
 	    strcmp(argv[1], "attach") || strcmp(argv[2], "the words"))
 		return 1;
-	fd = h.sockets.ready[0];
+	fd = h.ends.sockets.ready[0].fd;
 	fill(&expected);
-	expected.sockets.ready[0] = fd;
+	expected.ends.sockets.ready[0].fd = fd;
 	if (memcmp(&h, &expected, sizeof(h)) != 0)
 		return 2;
 	/* It stays open, but not for whom this program executes. */
@@ -89,7 +90,7 @@ static pid_t start_supervisor(int signal_fd, int pipe_fd)
 	/* As in a service with a bounding set. */
 	(void)syscall(SYS_capset, &head, none);
 	fill(&h);
-	h.sockets.ready[0] = pipe_fd;
+	h.ends.sockets.ready[0].fd = pipe_fd;
 	for (;;) {
 		if (poll(&ready, 1, 10000) != 1 ||
 		    read(signal_fd, &info, sizeof(info)) != sizeof(info))
@@ -138,7 +139,7 @@ static void cannot_and_goes_on(void **state)
 	assert_int_equal(end_of(pid), 0);
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	fill(&h);
-	h.sockets.ready[0] = fds[1];
+	h.ends.sockets.ready[0].fd = fds[1];
 	/* Who asked is gone by now. */
 	assert_int_equal(handover_exec(&h, pid, 1, words), -ENOENT);
 	assert_int_equal(fcntl(fds[1], F_GETFD), FD_CLOEXEC);
