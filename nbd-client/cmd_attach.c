@@ -576,6 +576,7 @@ static void resume(const struct handover *h, struct attach_options *o)
 {
 	o->handover = h;
 	o->recover = true;
+	o->idempotent = false;
 	o->foreground = !h->background;
 	o->front = h->device.front;
 	o->index = (int32_t)h->device.index;
@@ -655,8 +656,10 @@ static int attach(int argc, char **argv, void (*ready)(const char *device),
 
 	if (rc > 0)
 		return 0;
-	if (!rc && resumed)
+	if (!rc && resumed) {
 		resume(&handover, &line.options);
+		return daemon_attach(&line.options, ready, device, err);
+	}
 	if (!rc && line.options.dry_run)
 		return dry_run(&line.options, &line.output, err);
 	if (!rc)
@@ -701,6 +704,9 @@ const struct command cmd_attach = {
 		   "it takes, else nbd. Without any: nbd.\n"
 		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
+	.examples = "  nbd-client attach --swapon=10 nbd://server/swap1\n"
+		    "  nbd-client attach nbd://server/disk nbd3\n"
+		    "  nbd-client attach --dry-run --swap nbd://server/swap1",
 	.options = attach_options,
 	.run = run,
 };

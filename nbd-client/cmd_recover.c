@@ -242,6 +242,8 @@ const struct command cmd_recover = {
 		   "cgroups. Living ones are left alone.\n"
 		   "With DEV: serves a device again that the kernel still has, "
 		   "as it was attached.",
+	.examples = "  nbd-client recover\n"
+		    "  nbd-client recover nbd0",
 	.options = cmd_table_options,
 	.run = run,
 };

@@ -241,7 +241,7 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 	(void)device_show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
-			"%s: link to %s lost: %s; reconnecting", d->path,
+			"%s: link to %s lost: %s; requests wait, reconnecting", d->path,
 			conn_where(&q->conn), reason);
 }
 

@@ -17,8 +17,6 @@
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
 
-extern char **environ;
-
 static void show(const struct supervisor *s)
 {
 	s->device->page->worker_pid = s->worker.pid;
@@ -289,6 +287,8 @@ static void spawn_detach(struct device *d)
 {
 	char *argv[] = { (char *)"nbd-client", (char *)"detach", d->path,
 			 NULL };
+	/* A service manager would not listen to it, and complain. */
+	char *no_environment[] = { NULL };
 	posix_spawnattr_t attr;
 	sigset_t none;
 	pid_t pid;
@@ -298,7 +298,8 @@ static void spawn_detach(struct device *d)
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	ret = posix_spawn(&pid, "/proc/self/exe", NULL, &attr, argv, environ);
+	ret = posix_spawn(&pid, "/proc/self/exe", NULL, &attr, argv,
+			  no_environment);
 	posix_spawnattr_destroy(&attr);
 	if (ret)
 		log_say(LOG_LEVEL_ERR, "%s: cannot start detach: %s", d->path,
