@@ -101,10 +101,12 @@ static void tell_status(const struct stats_page *page)
 {
 	char status[sizeof(notify.status)];
 	const char *low = page->memory_tight ? "; memory is tight" : "";
+	const char *uri = page->endpoint ? page->endpoints[page->endpoint].uri :
+					   page->uri;
 
 	if (page->link == STATS_LINK_UP)
 		snprintf(status, sizeof(status), "STATUS=serving %.180s%s",
-			 page->uri, low);
+			 uri, low);
 	else
 		snprintf(status, sizeof(status),
 			 "STATUS=link lost: %.160s; reconnecting%s",

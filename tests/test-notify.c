@@ -165,6 +165,13 @@ static void status_only_when_new(void **state)
 	notify_step(&page, START_NS + 4 * NS_PER_S);
 	assert_string_equal(hear(), "STATUS=serving nbd://server/swap; "
 				    "memory is tight");
+	page.memory_tight = 0;
+	page.endpoint = 1;
+	snprintf(page.endpoints[1].uri, sizeof(page.endpoints[1].uri),
+		 "nbd://other/swap");
+	notify_step(&page, START_NS + 5 * NS_PER_S);
+	assert_string_equal(hear(), "STATUS=serving nbd://other/swap");
+	page.endpoint = 0;
 }
 
 /* A manager that does not listen misses nothing that still holds. */

@@ -99,6 +99,11 @@ act_server_stop() {
 	esac
 }
 
+# act_share NAME OTHER: a server of NAME will have the same store as one of OTHER.
+act_share() {
+	ln -s "$2" "$work/content/$1"
+}
+
 # act_truncate NAME BYTES: served with this size to whoever connects next.
 act_truncate() {
 	truncate -s "$2" "$work/content/$1"
