@@ -364,9 +364,6 @@ void device_step_links(struct device *d, const struct pollfd *fds)
 		else if (q->engine)
 			device_step_probe(q);
 	}
-	d->standby.plentiful = d->page->state == STATS_LIVE &&
-			       d->pressure.watching &&
-			       pressure_is_plentiful(&d->pressure);
 	if (fds[d->queue_count].revents ||
 	    standby_due_ms(&d->standby, clock_now_ns()) == 0)
 		step_link(&d->queues[0]);

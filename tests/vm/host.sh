@@ -107,6 +107,10 @@ act_server_stop() { server_signal KILL "$1"; }
 # kernel, and what is sent to it is taken; but it says nothing.
 act_server_mute() { server_signal STOP "$1"; }
 act_server_unmute() { server_signal CONT "$1"; }
+# act_share NAME OTHER: a server of NAME will have the same store as one of OTHER.
+act_share() {
+	ln -s "$2" "$work/content/$1"
+}
 
 # act_truncate NAME BYTES: served with this size to whoever connects next.
 act_truncate() {
