@@ -503,7 +503,7 @@ static int attach(int argc, char **argv, void (*ready)(const char *device),
 		line.options.front = device_prefer_ublk();
 	if (!rc && line.options.dry_run)
 		return dry_run(&line.options, &line.output, err);
-	if (!rc && !resumed)
+	if (!rc)
 		rc = look_first(&line, ready, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
