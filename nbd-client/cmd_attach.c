@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "common/addr.h"
@@ -161,9 +162,15 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.block_bytes), .min = 512, .max = 4096,
 	  .help = "of the device (default 512, or what the server\n"
 		  "needs at least)" },
+	{ .name = "connections", .kind = OPTION_U32, .value = "COUNT",
+	  FIELD(options.connections), .min = 1, .max = QUEUES_MAX,
+	  .help = "of a ublk device, at most; each has a thread and\n"
+		  "slots of its own (default: one per CPU up to 4;\n"
+		  "with --swap on hosts below 1 GB: 1)" },
 	{ .name = "depth", .kind = OPTION_U32, .value = "COUNT",
 	  FIELD(options.slots), .min = SLOTS_MIN, .max = SLOTS_MAX,
-	  .help = "requests under way at a time (default 64)" },
+	  .help = "requests under way at a time, for each connection\n"
+		  "(default 64)" },
 	{ .name = "slot-size", .kind = OPTION_SIZE32, .value = "BYTES",
 	  FIELD(options.slot_bytes), .min = SLOT_BYTES_MIN,
 	  .max = SLOT_BYTES_MAX, .help = "largest request (default 128K)" },
@@ -248,6 +255,20 @@ static int take_words(const struct words *words, struct attach_options *options,
 	return take_device(words->word[next], options, err);
 }
 
+/* More than CPUs the driver does not take; and each costs memory. */
+static void choose_connections(struct attach_options *o)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t most = o->connections ? o->connections : CONNECTIONS_DEFAULT;
+	struct sysinfo host;
+	bool small = o->swap != SWAP_NO && !sysinfo(&host) &&
+		     (uint64_t)host.totalram * host.mem_unit < 1000000000;
+
+	if (!o->connections && (small || o->reserve_bytes))
+		most = 1;
+	o->connections = cpus > 0 && cpus < most ? (uint32_t)cpus : most;
+}
+
 /* What a single option's range cannot say. */
 static int check(struct attach_options *options, struct err *err)
 {
@@ -279,6 +300,7 @@ static int check(struct attach_options *options, struct err *err)
 			       "requests there can be; leave one of them out");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
+	choose_connections(options);
 	return tls_decide(&options->tls, &options->addr, &mode, err);
 }
 
@@ -332,7 +354,10 @@ static void print_lines(struct output *out, const char *key,
 static int check_reserve(const struct attach_options *o, struct err *err)
 {
 	/* A server that takes less than a slot in a request needs less still. */
-	static const struct export_info any = { .block_max = SLOT_BYTES_MAX };
+	static const struct export_info any = {
+		.block_max = SLOT_BYTES_MAX,
+		.flags = NBD_FLAG_CAN_MULTI_CONN,
+	};
 	struct attach_options least = *o;
 	struct sizing_line lines[SIZING_LINES_MAX];
 	struct engine_config config;
@@ -403,7 +428,8 @@ static int dry_run(const struct attach_line *line, struct err *err)
 		(void)host_strangers_look(host_paths.proc, host_paths.sys,
 					  &strangers);
 		print_lines(&out, "kernel", lines,
-			    sizing_kernel_lines(o, &strangers, lines));
+			    sizing_kernel_lines(o, config.queues, &strangers,
+						lines));
 	}
 	print_windows(&out, &config);
 	return output_end(&out, err);
@@ -525,6 +551,8 @@ int cmd_attach_again(const struct blockdev *device, struct err *err)
 	line.options.index = (int32_t)device->index;
 	line.options.foreground = false;
 	line.options.recover = true;
+	/* As it is; what the default was then does not matter. */
+	line.options.connections = blockdev_queues(device->name);
 	return daemon_attach(&line.options, print_device, name, err);
 }
 

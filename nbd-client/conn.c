@@ -55,6 +55,19 @@ int conn_init_tls(struct conn *c, struct tls *tls,
 	return ret;
 }
 
+void conn_init_another(struct conn *c, struct conn *first)
+{
+	struct link_addrs *addrs = &first->addrs;
+
+	CHECK(first->state == CONN_DOWN && first->known);
+	if (addrs->count > 1)
+		addrs->addr[0] = addrs->addr[first->dial.at];
+	addrs->count = 1;
+	*c = *first;
+	sockets_init(&c->sockets, &first->sockets.memory);
+	conn_set_tls(c, first->tls);
+}
+
 /* What a device rests on must not change under it. */
 static int check_same(const struct export_info *was,
 		      const struct export_info *is, struct err *err)

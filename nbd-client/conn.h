@@ -128,6 +128,13 @@ int conn_init(struct conn *c, const struct addr *addr,
 	      struct err *err);
 void conn_fini(struct conn *c);
 
+/*
+ * One more to the same server, after conn_probe() of the first: it goes to the
+ * address that has answered, as from now on the first does, because what one
+ * server says of several connections may not hold for two.
+ */
+void conn_init_another(struct conn *c, struct conn *first);
+
 /* Before the first connection: with TLS as configured. NULL: without. */
 void conn_set_tls(struct conn *c, struct tls *tls);
 

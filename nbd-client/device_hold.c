@@ -82,6 +82,26 @@ static int choose_blocks(struct device *d, struct err *err)
 	return 0;
 }
 
+static int more_queues(struct device *d, struct err *err)
+{
+	uint32_t wanted = d->options->connections;
+
+	if (d->options->recover && d->config.queues < wanted)
+		return err_set(err, X_REFUSED, ESTALE,
+			       "the device has %u queues, and the server no longer "
+			       "takes several connections (multi-conn); is it the "
+			       "right one?", wanted);
+	for (; d->queue_count < d->config.queues; d->queue_count++)
+		conn_init_another(&d->queues[d->queue_count].conn,
+				  &d->queues[0].conn);
+	EACH_QUEUE(q, d) {
+		q->device = d;
+		q->index = (uint32_t)(q - d->queues);
+		q->mail_fd = -1;
+	}
+	return 0;
+}
+
 static int probe_up(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
@@ -91,13 +111,12 @@ static int probe_up(struct device *d, struct err *err)
 
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
-	d->queues = calloc(1, sizeof(*d->queues));
+	d->queues = calloc(sizing_queues(o, NBD_FLAG_CAN_MULTI_CONN),
+			   sizeof(*d->queues));
 	if (!d->queues)
-		return err_set(err, X_FAILURE, ENOMEM, "no memory for a queue");
-	d->queue_count = 1;
-	d->queues[0].device = d;
-	d->queues[0].mail_fd = -1;
+		return err_set(err, X_FAILURE, ENOMEM, "no memory for queues");
 	conn = &d->queues[0].conn;
+	d->queue_count = 1;
 	ret = conn_init(conn, &o->addr, &memory, o->handshake_ms, err);
 	conn->fence_ms = o->fence_ms;
 	if (!ret)
@@ -110,7 +129,8 @@ static int probe_up(struct device *d, struct err *err)
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
 	d->config = sizing_config(o, &conn->export);
-	return choose_blocks(d, err);
+	ret = choose_blocks(d, err);
+	return ret ? ret : more_queues(d, err);
 }
 
 static void probe_down(struct device *d)
@@ -198,6 +218,7 @@ static void fill_page(struct device *d)
 {
 	struct stats_page *p = d->page;
 	const struct export_info *x = d->config.export;
+	const uint32_t queues = d->queue_count;
 
 	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
 	memcpy(p->uri, d->uri, sizeof(p->uri));
@@ -214,13 +235,14 @@ static void fill_page(struct device *d)
 		       (x->flags & NBD_FLAG_READ_ONLY) != 0;
 	p->swap = d->options->swap != SWAP_NO;
 	p->swap_priority = d->options->swapon_priority;
-	p->slots = d->config.slots;
+	p->queues = queues;
+	p->slots = queues * d->config.slots;
 	p->slot_bytes = d->config.slot_bytes;
-	p->slots_reserve = d->config.slots_reserve;
-	p->open_tx_bytes = d->config.open.tx_bytes;
-	p->open_rx_bytes = d->config.open.rx_bytes;
-	p->guaranteed_tx_bytes = d->config.guaranteed.tx_bytes;
-	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
+	p->slots_reserve = queues * d->config.slots_reserve;
+	p->open_tx_bytes = queues * d->config.open.tx_bytes;
+	p->open_rx_bytes = queues * d->config.open.rx_bytes;
+	p->guaranteed_tx_bytes = queues * d->config.guaranteed.tx_bytes;
+	p->guaranteed_rx_bytes = queues * d->config.guaranteed.rx_bytes;
 }
 
 static int page_up(struct device *d, struct err *err)
@@ -236,7 +258,8 @@ static int page_up(struct device *d, struct err *err)
 		d->page->swap_active = active;
 	d->rows = d->page->guarantees;
 	EACH_QUEUE(q, d)
-		q->data = &d->page->data;
+		q->data = q->index ? &d->page->more[q->index - 1] :
+				     &d->page->data;
 	fill_page(d);
 	return 0;
 }
@@ -321,7 +344,7 @@ static bool wants_reserve(const struct device *d)
 
 int device_reserve_up(struct device *d, struct err *err)
 {
-	struct host_needs needs = sizing_needs(d->options);
+	struct host_needs needs = sizing_needs(d->options, d->queue_count);
 	struct host_ask ask = {
 		.reserve = !measure_left_out(MEASURE_RESERVE),
 		.sysctls = d->options->swap != SWAP_NO &&

@@ -65,6 +65,7 @@ struct engine_config {
 	struct throttle_window open;
 	struct throttle_window guaranteed; /* when memory is low */
 	uint32_t record_bytes; /* of the record layer, beside us; 0: no TLS */
+	uint32_t queues; /* engines of the device, all of them like this */
 	const struct export_info *export; /* constant while attached */
 };
 

@@ -42,6 +42,15 @@ int stats_open(const char *name, const struct stats_page **ret_page,
 	       struct err *err);
 void stats_close(const struct stats_page *page);
 
+/*
+ * A page as it is now, with the data of all queues in `data`: sums, but for the
+ * heartbeat, which is the oldest one.
+ */
+void stats_copy(const struct stats_page *page, struct stats_page *ret_copy);
+
+/* The oldest heartbeat of a data thread; 0: one has not beaten yet. */
+uint64_t stats_heartbeat_ns(const struct stats_page *page);
+
 /* Whether the daemon that made the page still runs. */
 bool stats_alive(const struct stats_page *page);
 

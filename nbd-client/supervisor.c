@@ -109,9 +109,9 @@ static void watch(struct supervisor *s)
 		s->device->options->watchdog_s * 1000 / SUPERVISOR_TICK_MS;
 
 	s->silent_ticks++;
-	if (s->heartbeat_ns != page->data.heartbeat_ns)
+	if (s->heartbeat_ns != stats_heartbeat_ns(page))
 		s->silent_ticks = 0;
-	s->heartbeat_ns = page->data.heartbeat_ns;
+	s->heartbeat_ns = stats_heartbeat_ns(page);
 	if (!limit_ticks || s->silent_ticks < limit_ticks ||
 	    s->worker.pid <= 0 || page->state != STATS_LIVE)
 		return;

@@ -94,14 +94,14 @@ static void ublk_takes_less(void **state)
 	size_t count;
 
 	(void)state;
-	needs = sizing_needs(&o);
+	needs = sizing_needs(&o, 1);
 	nbd_kbytes = host_needs_kbytes(&needs);
 	o.front = FRONT_UBLK;
-	needs = sizing_needs(&o);
+	needs = sizing_needs(&o, 1);
 	assert_true(needs.front_send_bytes + needs.front_receive_bytes == 0);
 	assert_true(host_needs_kbytes(&needs) < nbd_kbytes);
 	assert_int_equal(sizing_config(&o, &export).slots_reserve, o.slots);
-	count = sizing_kernel_lines(&o, &strangers, lines);
+	count = sizing_kernel_lines(&o, 1, &strangers, lines);
 	for (size_t i = 0; i < count; i++)
 		sum += lines[i].bytes;
 	assert_true(sum == (host_needs_kbytes(&needs) +
@@ -141,7 +141,7 @@ static void swap_windows_fit_the_buffers(void **state)
 						  .slot_bytes = size };
 		struct engine_config c = sizing_config(&o, &export);
 		struct socket_memory m = sizing_socket_memory(&o);
-		struct host_needs needs = sizing_needs(&o);
+		struct host_needs needs = sizing_needs(&o, 1);
 
 		assert_int_equal(c.open.tx_bytes, m.send_bytes);
 		assert_int_equal(c.open.rx_bytes,
@@ -271,7 +271,7 @@ static void pair_buffers(void **state)
 	assert_true(sizing_pair_bytes(&swap) < sizing_pair_bytes(&disk));
 	/* A request of one page and its head must fit. */
 	assert_true(sizing_pair_bytes(&swap) >= 8192);
-	assert_true(sizing_needs(&swap).front_send_bytes >=
+	assert_true(sizing_needs(&swap, 1).front_send_bytes >=
 		    sizing_pair_bytes(&swap));
 }
 

@@ -323,6 +323,19 @@ static void silence_is_ended(void **state)
 	assert_int_equal(fakes[1].status, ALIVE);
 }
 
+/* One of several threads is enough. */
+static void silence_of_one_is_ended(void **state)
+{
+	(void)state;
+	begin_with_standby();
+	page.queues = 2;
+	page.more[0].heartbeat_ns = 1;
+	for (int i = 0; i < 100 && fakes[0].status == ALIVE; i++)
+		assert_int_equal(step_tick(true), 1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+	assert_int_equal(page.watchdog_kills, 1);
+}
+
 static void machine_stood_still(void **state)
 {
 	(void)state;
@@ -358,6 +371,7 @@ int main(void)
 		cmocka_unit_test_setup(both_die, setup),
 		cmocka_unit_test_setup(detached, setup),
 		cmocka_unit_test_setup(silence_is_ended, setup),
+		cmocka_unit_test_setup(silence_of_one_is_ended, setup),
 		cmocka_unit_test_setup(machine_stood_still, setup),
 		cmocka_unit_test_setup(watchdog_is_off, setup),
 	};
