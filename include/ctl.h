@@ -230,6 +230,12 @@ struct stats_page {
 	struct stats_data more[QUEUES_MAX - 1];
 };
 
+/* Queue i's part of a page. */
+static inline struct stats_data *stats_queue(struct stats_page *page, uint32_t i)
+{
+	return i ? &page->more[i - 1] : &page->data;
+}
+
 #define CTL_MAGIC 0x4e424443u /* "NBDC" */
 
 enum ctl_command {

@@ -258,8 +258,7 @@ static int page_up(struct device *d, struct err *err)
 		d->page->swap_active = active;
 	d->rows = d->page->guarantees;
 	EACH_QUEUE(q, d)
-		q->data = q->index ? &d->page->more[q->index - 1] :
-				     &d->page->data;
+		q->data = stats_queue(d->page, q->index);
 	fill_page(d);
 	return 0;
 }

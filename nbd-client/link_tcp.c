@@ -211,6 +211,7 @@ static int try_address(struct link_dial *d)
 		return link_end_connect(d->fd);
 	if (r == -EAGAIN && to->sa.ss_family != AF_UNIX)
 		return -EADDRNOTAVAIL; /* of TCP's local ports none is free */
+	d->retry_ns = link_deadline(UNIX_RETRY_MS);
 	if (r == -EINPROGRESS || r == -EAGAIN)
 		return link_left_ms(d->address_end_ns) ? -EAGAIN : -ETIMEDOUT;
 	return r;
@@ -237,10 +238,8 @@ int link_dial_fd(const struct link_dial *d)
 
 uint64_t link_dial_due_ns(const struct link_dial *d)
 {
-	uint64_t retry_ns = link_deadline(UNIX_RETRY_MS);
-
-	return d->connecting || d->address_end_ns < retry_ns ?
-		       d->address_end_ns : retry_ns;
+	return d->connecting || d->address_end_ns < d->retry_ns ?
+		       d->address_end_ns : d->retry_ns;
 }
 
 int link_connect_from(const struct link_addrs *addrs,

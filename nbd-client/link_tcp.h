@@ -84,7 +84,8 @@ struct link_dial {
 	bool connecting; /* the kernel is at it */
 	int error;	 /* of the address before, negative */
 	uint64_t address_end_ns;
-	uint64_t end_ns; /* of all addresses */
+	uint64_t end_ns;   /* of all addresses */
+	uint64_t retry_ns; /* not connecting: when to try again */
 };
 
 /* sockets as above; addrs must stay. */

@@ -205,19 +205,18 @@ void stats_close(const struct stats_page *page)
 	munmap((void *)(uintptr_t)page, sizeof(*page));
 }
 
-/* Who wrote the number is another process. */
-static uint32_t more_queues(const struct stats_page *page)
+uint32_t stats_queues(const struct stats_page *page)
 {
 	uint32_t queues = page->queues;
 
-	return queues > QUEUES_MAX ? QUEUES_MAX - 1 : queues ? queues - 1 : 0;
+	return queues > QUEUES_MAX ? QUEUES_MAX : queues ? queues : 1;
 }
 
 uint64_t stats_heartbeat_ns(const struct stats_page *page)
 {
 	uint64_t oldest_ns = page->data.heartbeat_ns;
 
-	for (uint32_t i = 0; i < more_queues(page); i++)
+	for (uint32_t i = 0; i < stats_queues(page) - 1; i++)
 		if (page->more[i].heartbeat_ns < oldest_ns)
 			oldest_ns = page->more[i].heartbeat_ns;
 	return oldest_ns;
@@ -250,7 +249,7 @@ static void add_data(struct stats_data *to, const struct stats_data *from)
 void stats_copy(const struct stats_page *page, struct stats_page *ret_copy)
 {
 	memcpy(ret_copy, page, sizeof(*ret_copy));
-	for (uint32_t i = 0; i < more_queues(ret_copy); i++)
+	for (uint32_t i = 0; i < stats_queues(ret_copy) - 1; i++)
 		add_data(&ret_copy->data, &ret_copy->more[i]);
 	ret_copy->data.heartbeat_ns = stats_heartbeat_ns(page);
 }

@@ -48,6 +48,9 @@ void stats_close(const struct stats_page *page);
  */
 void stats_copy(const struct stats_page *page, struct stats_page *ret_copy);
 
+/* How many queues the page is of: 1 … QUEUES_MAX, whatever it says. */
+uint32_t stats_queues(const struct stats_page *page);
+
 /* The oldest heartbeat of a data thread; 0: one has not beaten yet. */
 uint64_t stats_heartbeat_ns(const struct stats_page *page);
 

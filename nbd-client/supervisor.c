@@ -23,10 +23,19 @@ static void show(const struct supervisor *s)
 	s->device->page->standby_pid = s->standby.pid;
 }
 
-static void expect_heartbeat(struct supervisor *s)
+static void forget_stuck(struct supervisor *s)
+{
+	s->stuck_ticks = 0;
+	for (uint32_t i = 0; i < QUEUES_MAX; i++)
+		s->queues[i].stuck_ticks = 0;
+}
+
+static void expect_work(struct supervisor *s)
 {
 	s->heartbeat_ns = 0;
 	s->silent_ticks = 0;
+	s->answered = false;
+	forget_stuck(s);
 }
 
 /* ---- handing over ---- */
@@ -49,7 +58,7 @@ static void take_over(struct supervisor *s, uint64_t now_ns)
 		return;
 	}
 	process_go(&s->worker);
-	expect_heartbeat(s);
+	expect_work(s);
 }
 
 /* 1: another one takes over; else supervisor_run()'s result. */
@@ -98,29 +107,88 @@ static void check_ready(struct supervisor *s)
 
 /* ---- now and then ---- */
 
+/* Whether requests wait for the server, as far as the worker knows. */
+static bool requests_wait(const struct stats_data *data)
+{
+	return data->states[REQUEST_PARKED] || data->states[REQUEST_SENDING] ||
+	       data->states[REQUEST_WAITING] || data->states[REQUEST_RECEIVING];
+}
+
+static void count_stuck(struct supervisor *s, uint32_t queue)
+{
+	const struct stats_data *data = stats_queue(s->device->page, queue);
+	uint32_t *ticks = &s->queues[queue].stuck_ticks;
+	uint64_t completed = 0;
+
+	for (int i = 0; i < STATS_OPS; i++)
+		completed += data->requests[i];
+	++*ticks;
+	if (s->queues[queue].completed != completed || !requests_wait(data))
+		*ticks = 0;
+	s->queues[queue].completed = completed;
+	if (*ticks > s->stuck_ticks)
+		s->stuck_ticks = *ticks;
+}
+
 /*
  * In ticks and not in time: one that could not run itself, because the whole
  * machine stood still, has nothing to say about others.
  */
+static void count_ticks(struct supervisor *s)
+{
+	uint64_t heartbeat_ns = stats_heartbeat_ns(s->device->page);
+
+	s->silent_ticks++;
+	if (s->heartbeat_ns != heartbeat_ns)
+		s->silent_ticks = 0;
+	s->heartbeat_ns = heartbeat_ns;
+	s->stuck_ticks = 0;
+	for (uint32_t i = 0; i < stats_queues(s->device->page); i++)
+		count_stuck(s, i);
+	if (!s->stuck_ticks)
+		s->answered = false;
+}
+
+static void end_stuck(struct supervisor *s, const char *what)
+{
+	log_say(LOG_LEVEL_ERR, "%s: the worker process has %s for %u s: killed",
+		s->device->path, what, s->device->options->watchdog_s);
+	s->device->page->watchdog_kills++;
+	expect_work(s);
+	process_kill(&s->worker);
+}
+
+/*
+ * A worker that gets nothing done is to blame only if the server does answer,
+ * and then has as long again: to make a lost link anew, for one thing.
+ */
 static void watch(struct supervisor *s)
 {
-	struct stats_page *page = s->device->page;
 	uint32_t limit_ticks =
 		s->device->options->watchdog_s * 1000 / SUPERVISOR_TICK_MS;
 
-	s->silent_ticks++;
-	if (s->heartbeat_ns != stats_heartbeat_ns(page))
-		s->silent_ticks = 0;
-	s->heartbeat_ns = stats_heartbeat_ns(page);
-	if (!limit_ticks || s->silent_ticks < limit_ticks ||
-	    s->worker.pid <= 0 || page->state != STATS_LIVE)
+	count_ticks(s);
+	if (!limit_ticks || s->worker.pid <= 0 ||
+	    s->device->page->state != STATS_LIVE)
 		return;
-	log_say(LOG_LEVEL_ERR,
-		"%s: the worker process has shown no sign of life for %u s: killed",
-		s->device->path, s->device->options->watchdog_s);
-	page->watchdog_kills++;
-	s->silent_ticks = 0;
-	process_kill(&s->worker);
+	if (s->silent_ticks >= limit_ticks)
+		end_stuck(s, "shown no sign of life");
+	else if (s->stuck_ticks < limit_ticks)
+		;
+	else if (s->answered)
+		end_stuck(s, "completed no request, though the server answers,");
+	else if (s->probe.pid <= 0)
+		(void)process_start(&s->probe, worker_probe, s->device);
+}
+
+static void check_probe(struct supervisor *s)
+{
+	int status;
+
+	if (!process_ended(&s->probe, &status))
+		return;
+	s->answered = status == WORKER_ANSWERED;
+	forget_stuck(s);
 }
 
 /* To fork is to ask for memory, so while there is plenty. */
@@ -143,6 +211,7 @@ int supervisor_start(struct supervisor *s, struct err *err)
 
 	s->worker = (struct process){ .fd = -1, .go_fd = -1 };
 	s->standby = s->worker;
+	s->probe = s->worker;
 	s->device->page->supervised = 1;
 	ret = process_start(&s->worker,
 			    s->device->options->recover ? worker_take_over :
@@ -161,6 +230,7 @@ int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
 	int status, ret;
 
 	check_ready(s);
+	check_probe(s);
 	if (process_ended(&s->standby, &status))
 		log_say(LOG_LEVEL_WARNING, "%s: the standby process has died",
 			s->device->path);
@@ -241,6 +311,7 @@ int supervisor_run(struct supervisor *s, int signal_fd, struct err *err)
 		ret = supervisor_step(s, clock_now_ns(), err);
 	} while (ret > 0);
 	process_stop(&s->standby);
+	process_stop(&s->probe);
 	show(s);
 	return ret;
 }

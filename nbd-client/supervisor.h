@@ -2,7 +2,8 @@
 /*
  * The process that survives the one that serves. It has done the steps of attach
  * whose results cannot be had again while memory is short, and then does nothing
- * but wait: for a worker to die or to fall silent, and for signals.
+ * but wait: for a worker to die, to fall silent or to get nothing done, and for
+ * signals.
  *
  *	            fork            fork
  *	supervisor ------> worker   ----> standby
@@ -36,9 +37,16 @@ struct supervisor {
 	struct device *device;
 	struct process worker;
 	struct process standby;
+	struct process probe;  /* asks the server, see worker_probe() */
 	bool ready;            /* the first worker has attached */
 	uint64_t heartbeat_ns; /* of the worker, at the last tick */
 	uint32_t silent_ticks; /* for so many ticks it has not changed */
+	struct {
+		uint64_t completed;   /* requests, at the last tick */
+		uint32_t stuck_ticks; /* some wait, and none was completed */
+	} queues[QUEUES_MAX];
+	uint32_t stuck_ticks;  /* the longest of these */
+	bool answered;         /* the server, since they wait */
 	uint64_t tick_ns;      /* of the last tick */
 	uint64_t retry_ns;     /* not before then is a process forked */
 	void (*on_ready)(const char *device, void *arg);

@@ -3,12 +3,15 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/host.h"
+#include "nbd-client/probe.h"
 #include "nbd-client/worker.h"
 
 #define TICK_MS 1000
@@ -195,4 +198,25 @@ int worker_take_over(void *device, int go_fd)
 		return ret == -ENODEV ? WORKER_GIVES_UP : WORKER_FAILED;
 	}
 	return run(d, parent_fd, detaching);
+}
+
+/* Locked: what swapped it out may be the device that does not move. */
+int worker_probe(void *device, int go_fd)
+{
+	struct device *d = device;
+	struct err err = { 0 };
+
+	(void)go_fd;
+	memset(d->own_rows, 0, sizeof(d->own_rows));
+	host_protect_process(d->own_rows);
+	host_protect_thread("probe", HOST_FIFO_CONTROL, d->own_rows);
+	if (probe_server(&d->queues[0].conn, &err) == 0)
+		return WORKER_ANSWERED;
+	/* That a link is down has been told. */
+	if (d->page->link == STATS_LINK_UP)
+		log_say(LOG_LEVEL_WARNING,
+			"%s: no request is completed, and the server does not "
+			"answer another process either: %s",
+			d->path, err.text);
+	return WORKER_FAILED;
 }

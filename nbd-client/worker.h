@@ -14,8 +14,14 @@ enum worker_end {
 	WORKER_GIVES_UP, /* there is no device to take over any more */
 };
 
+/* How worker_probe() ends if the server has answered. */
+#define WORKER_ANSWERED 0
+
 /* For process_start(), with the held struct device. */
 int worker_attach(void *device, int go_fd);
 int worker_take_over(void *device, int go_fd);
+
+/* Likewise: not a worker, but asks for the supervisor what probe.h says. */
+int worker_probe(void *device, int go_fd);
 
 #endif

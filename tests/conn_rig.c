@@ -18,6 +18,13 @@ struct conn rig_conn;
 static struct addr addr;
 static struct tls tls;
 
+void rig_open_unix(bool with_tls)
+{
+	rig_open(with_tls, false);
+	for (uint32_t i = 0; i < rig_conn.addrs.count; i++)
+		rig_conn.addrs.addr[i].sa.ss_family = AF_UNIX;
+}
+
 void rig_open(bool with_tls, bool prepared)
 {
 	const struct socket_memory memory = { 0 };
@@ -80,6 +87,17 @@ void rig_check(void)
 	assert_true(fd.fd < 0 || fd.events);
 }
 
+/* As the control thread does: when it is time, or its socket is ready. */
+static void step_when_due(void)
+{
+	struct pollfd fd;
+
+	conn_pollfd(&rig_conn, &fd);
+	if (conn_due_ms(&rig_conn, clock_now_ns()) == 0 ||
+	    (fd.fd >= 0 && fake_net_ready(fd.fd, fd.events)))
+		conn_step(&rig_conn);
+}
+
 void rig_until(enum conn_state state)
 {
 	uint64_t end_ns = clock_now_ns() + PATIENCE_NS;
@@ -105,7 +123,7 @@ void rig_until(enum conn_state state)
 			 (rig_conn.cut || fake_net_random(8) == 0))
 			conn_close(&rig_conn);
 		else
-			conn_step(&rig_conn);
+			step_when_due();
 		rig_check();
 	}
 }

@@ -14,6 +14,9 @@ extern struct conn rig_conn;
 /* prepared: with ready sockets, as a swap device has. */
 void rig_open(bool tls, bool prepared);
 
+/* The same over UNIX sockets, of which none is ready. */
+void rig_open_unix(bool tls);
+
 /* Nothing may be left: no socket open, none used after its end. */
 void rig_close(void);
 

@@ -22,6 +22,7 @@ enum stage { CLOSED, NEW, CONNECTING, FAILED, CONNECTED };
 
 static struct end {
 	enum stage stage;
+	int family;
 	enum fake_server server;
 	bool greeted;
 	bool flagged;	/* the client's flags have come */
@@ -206,6 +207,17 @@ void fake_net_drop_all(void)
 	}
 }
 
+bool fake_net_ready(int fd, short events)
+{
+	const struct end *e = end_of(fd);
+	bool in = e->out_bytes || e->they_ended || e->reset || e->cut;
+	bool out = e->in_bytes < BUFFER_BYTES || e->we_ended || e->reset;
+
+	if (e->stage != CONNECTED)
+		return e->stage == FAILED;
+	return (events & POLLIN && in) || (events & POLLOUT && out);
+}
+
 /* ---- link_io.h ---- */
 
 uint64_t link_deadline(int timeout_ms)
@@ -239,13 +251,12 @@ bool link_is_gone(int error)
 
 int link_socket(int family)
 {
-	(void)family;
 	if (fake_net.no_sockets)
 		return -EMFILE;
 	for (int i = 0; i < SOCKETS; i++) {
 		if (ends[i].stage != CLOSED)
 			continue;
-		ends[i] = (struct end){ .stage = NEW };
+		ends[i] = (struct end){ .stage = NEW, .family = family };
 		fake_net.made++;
 		if (++fake_net.open > fake_net.open_max)
 			fake_net.open_max = fake_net.open;
@@ -272,7 +283,11 @@ int link_begin_connect(int fd, const struct sockaddr_storage *sa,
 	(void)bytes;
 	if (e->stage != NEW)
 		return -EISCONN;
-	*e = (struct end){ .stage = CONNECTING, .server = fake_net.server };
+	if (fake_net.server == FAKE_BUSY)
+		return -EAGAIN;
+	*e = (struct end){ .stage = CONNECTING,
+			   .family = e->family,
+			   .server = fake_net.server };
 	return -EINPROGRESS;
 }
 
@@ -302,7 +317,9 @@ void link_set_patience(int fd, uint32_t timeout_ms)
 
 int link_disconnect(int fd)
 {
-	*end_of(fd) = (struct end){ .stage = NEW };
+	struct end *e = end_of(fd);
+
+	*e = (struct end){ .stage = NEW, .family = e->family };
 	return 0;
 }
 
@@ -362,8 +379,7 @@ void link_shutdown(int fd, int how)
 
 int link_family(int fd)
 {
-	end_of(fd);
-	return AF_INET;
+	return end_of(fd)->family;
 }
 
 /* ---- link_tls.h: nothing is encrypted, but there is a handshake ---- */
@@ -392,7 +408,7 @@ int link_tls_step(struct link_tls *l, int fd, struct err *err)
 short link_tls_events(const struct link_tls *l)
 {
 	(void)l;
-	return POLLIN;
+	return POLLIN | POLLOUT;
 }
 
 ssize_t link_tls_send(struct link_tls *l, const void *from, size_t bytes)

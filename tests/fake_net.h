@@ -15,6 +15,7 @@ enum fake_server {
 	FAKE_GOOD,
 	FAKE_UNREACHABLE, /* it never comes about */
 	FAKE_REFUSED,
+	FAKE_BUSY,	  /* its queue is full: EAGAIN */
 	FAKE_SILENT,	  /* accepts, and says nothing */
 	FAKE_HANGS_UP,	  /* in the midst of its words */
 	FAKE_RESETS,
@@ -44,6 +45,9 @@ uint32_t fake_net_random(uint32_t below);
 
 /* The network goes on: a connection comes about, bytes arrive, an end is seen. */
 void fake_net_progress(void);
+
+/* What poll(2) would say of it: whether one of these events, or an error, is there. */
+bool fake_net_ready(int fd, short events);
 
 /* The server ends or resets all its connections. */
 void fake_net_drop_all(void);

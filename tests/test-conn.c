@@ -309,6 +309,32 @@ static void no_socket_can_be_had(void **state)
 	rig_close();
 }
 
+/* A UNIX socket does not tell when there is room in the server's queue. */
+static void full_queue_is_tried_again(void **state)
+{
+	struct pollfd fd;
+
+	(void)state;
+	rig_open_unix(false);
+	fake_net.server = FAKE_BUSY;
+	conn_hurry(&rig_conn);
+	for (int i = 0; i < 3; i++) {
+		int due_ms = conn_due_ms(&rig_conn, clock_now_ns());
+
+		assert_int_equal(rig_conn.state, CONN_CONNECTING);
+		assert_in_range(due_ms, 1, RIG_HANDSHAKE_MS / 10);
+		fake_clock_advance_us(1000u * (uint32_t)due_ms);
+		assert_int_equal(conn_due_ms(&rig_conn, clock_now_ns()), 0);
+		conn_step(&rig_conn);
+	}
+	conn_pollfd(&rig_conn, &fd);
+	assert_int_equal(fd.fd, -1);
+	fake_net.server = FAKE_GOOD;
+	rig_until(CONN_UP);
+	assert_int_equal(rig_conn.attempts, 0);
+	rig_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +346,7 @@ int main(void)
 		cmocka_unit_test(dead_process_is_fenced),
 		cmocka_unit_test(changes_are_told),
 		cmocka_unit_test(no_socket_can_be_had),
+		cmocka_unit_test(full_queue_is_tried_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,12 @@ int worker_take_over(void *device, int go_fd)
 	return go_fd;
 }
 
+int worker_probe(void *device, int go_fd)
+{
+	(void)device;
+	return go_fd;
+}
+
 /* ---- the device around it ---- */
 
 static struct stats_page page;
@@ -358,6 +364,112 @@ static void watchdog_is_off(void **state)
 	assert_int_equal(fakes[0].status, ALIVE);
 }
 
+/* Ticks in which the worker lives and requests wait. */
+static void step_ticks(int ticks)
+{
+	while (ticks--)
+		assert_int_equal(step_tick(true), 1);
+}
+
+static void begin_stuck(void)
+{
+	begin_with_standby();
+	page.data.states[REQUEST_WAITING] = 3;
+	page.data.requests[STATS_READ] = 7;
+	step_ticks(1); /* the last one that was completed */
+}
+
+/* The third process, after the limit; and it ends. */
+static void answer_probe(int status)
+{
+	step_ticks(19);
+	assert_int_equal(count, 2);
+	step_ticks(1);
+	assert_int_equal(count, 3);
+	assert_ptr_equal(fakes[2].main, worker_probe);
+	step_ticks(100);
+	assert_int_equal(count, 3);
+	assert_int_equal(fakes[0].status, ALIVE);
+	fakes[2].status = status;
+	assert_int_equal(step(), 1);
+}
+
+static void stuck_one_is_ended(void **state)
+{
+	(void)state;
+	begin_stuck();
+	answer_probe(WORKER_ANSWERED);
+	step_ticks(19);
+	assert_int_equal(fakes[0].status, ALIVE);
+	step_ticks(1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+	assert_int_equal(page.watchdog_kills, 1);
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.worker_pid, 2);
+	/* The next one gets all the time anew, and another question. */
+	become_ready();
+	page.memory_tight = 1;
+	step_ticks(19);
+	assert_int_equal(count, 3);
+	step_ticks(1);
+	assert_int_equal(count, 4);
+	assert_int_equal(fakes[1].status, ALIVE);
+}
+
+/* What other queues get done is no comfort to one that gets nothing done. */
+static void stuck_queue_is_ended(void **state)
+{
+	(void)state;
+	begin_stuck();
+	page.queues = 2;
+	page.data.states[REQUEST_WAITING] = 0;
+	page.more[0].heartbeat_ns = UINT64_MAX;
+	page.more[0].states[REQUEST_WAITING] = 1;
+	for (int i = 0; i < 20; i++) {
+		page.data.requests[STATS_READ]++;
+		step_ticks(1);
+	}
+	assert_int_equal(count, 3);
+	fakes[2].status = WORKER_ANSWERED;
+	for (int i = 0; i < 20 && fakes[0].status == ALIVE; i++) {
+		page.data.requests[STATS_READ]++;
+		step_ticks(1);
+	}
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+}
+
+static void server_does_not_answer(void **state)
+{
+	(void)state;
+	begin_stuck();
+	answer_probe(WORKER_FAILED);
+	for (int i = 3; i < 10; i++) {
+		step_ticks(20);
+		assert_int_equal(count, i + 1);
+		assert_ptr_equal(fakes[i].main, worker_probe);
+		fakes[i].status = WORKER_FAILED;
+		assert_int_equal(step(), 1);
+	}
+	assert_int_equal(fakes[0].status, ALIVE);
+}
+
+static void slow_is_not_stuck(void **state)
+{
+	(void)state;
+	begin_stuck();
+	answer_probe(WORKER_ANSWERED);
+	for (int i = 0; i < 10; i++) {
+		step_ticks(19);
+		page.data.requests[STATS_WRITE]++;
+	}
+	assert_int_equal(count, 3);
+	/* And nothing that waits needs nothing completed. */
+	page.data.states[REQUEST_WAITING] = 0;
+	step_ticks(1000);
+	assert_int_equal(count, 3);
+	assert_int_equal(fakes[0].status, ALIVE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -374,6 +486,10 @@ int main(void)
 		cmocka_unit_test_setup(silence_of_one_is_ended, setup),
 		cmocka_unit_test_setup(machine_stood_still, setup),
 		cmocka_unit_test_setup(watchdog_is_off, setup),
+		cmocka_unit_test_setup(stuck_one_is_ended, setup),
+		cmocka_unit_test_setup(stuck_queue_is_ended, setup),
+		cmocka_unit_test_setup(server_does_not_answer, setup),
+		cmocka_unit_test_setup(slow_is_not_stuck, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
