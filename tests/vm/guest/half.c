@@ -35,7 +35,6 @@ static int begin_recovery(uint32_t number)
 	for (int tries = 0; tries < 2000 && ret == -EBUSY; tries++) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
-		memset(sqe, 0, 128);
 		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
 		sqe->cmd_op = UBLK_U_CMD_START_USER_RECOVERY;
 		memcpy(sqe->cmd, &command, sizeof(command));
