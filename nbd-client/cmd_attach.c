@@ -389,11 +389,11 @@ static void print_windows(struct output *out, const struct engine_config *c)
 	struct table *table = table_new(out, columns, 3);
 
 	table_string(table, "guaranteed");
-	table_number(table, c->guaranteed.tx_bytes);
-	table_number(table, c->guaranteed.rx_bytes);
+	table_number(table, c->queues * c->guaranteed.tx_bytes);
+	table_number(table, c->queues * c->guaranteed.rx_bytes);
 	table_string(table, "open");
-	table_number(table, c->open.tx_bytes);
-	table_number(table, c->open.rx_bytes);
+	table_number(table, c->queues * c->open.tx_bytes);
+	table_number(table, c->queues * c->open.rx_bytes);
 	table_print(table, "windows", TABLE_ROWS);
 }
 

@@ -70,19 +70,27 @@ static int wait_open(struct queue *q)
 	return ret;
 }
 
-int device_thread_up(struct queue *q, struct err *err)
+int device_start_thread(pthread_t *ret_thread, void *(*main)(void *), void *arg)
 {
 	pthread_attr_t attr;
+	int ret;
+
+	pthread_attr_init(&attr);
+	/* All of it is locked and resident, so not the usual 8 MiB. */
+	pthread_attr_setstacksize(&attr, 2 * HOST_STACK_BYTES);
+	ret = -pthread_create(ret_thread, &attr, main, arg);
+	pthread_attr_destroy(&attr);
+	return ret;
+}
+
+int device_thread_up(struct queue *q, struct err *err)
+{
 	int ret;
 
 	pthread_mutex_init(&q->open_lock, NULL);
 	pthread_cond_init(&q->open_done, NULL);
 	q->open_result = 1;
-	pthread_attr_init(&attr);
-	/* All of it is locked and resident, so not the usual 8 MiB. */
-	pthread_attr_setstacksize(&attr, 2 * HOST_STACK_BYTES);
-	ret = -pthread_create(&q->thread, &attr, thread_main, q);
-	pthread_attr_destroy(&attr);
+	ret = device_start_thread(&q->thread, thread_main, q);
 	if (ret == 0) {
 		q->thread_started = true;
 		ret = wait_open(q);

@@ -312,9 +312,9 @@ static void *fetch_rest(void *arg)
 /*
  * Linux 6.12 begins a recovery with the belief that somebody has had every queue,
  * and falls over one that nobody has (ublk_queue_reinit: put_task_struct). A
- * worker that died while its threads fetched has left such queues, or part of one.
- * So what it did not fetch is fetched by a thread that ends at once; the driver
- * refuses it what is complete.
+ * worker that died when some of its threads had fetched and others had not has left
+ * such queues. So these are fetched by a thread that ends at once; the driver
+ * refuses it the others.
  */
 static int complete_fetching(struct device *d, struct err *err)
 {
@@ -323,10 +323,10 @@ static int complete_fetching(struct device *d, struct err *err)
 
 	if (!d->shared->fetching)
 		return 0;
-	ret = pthread_create(&thread, NULL, fetch_rest, d);
-	if (ret)
-		return err_set(err, X_FAILURE, ret, "cannot start a thread: %s",
-			       strerror(ret));
+	ret = device_start_thread(&thread, fetch_rest, d);
+	if (ret < 0)
+		return err_set(err, X_FAILURE, -ret,
+			       "cannot start a thread: %s", strerror(-ret));
 	pthread_join(thread, NULL);
 	return 0;
 }

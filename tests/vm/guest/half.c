@@ -5,7 +5,7 @@
  *	half NUMBER DEPTH
  *
  * Begins the recovery of /dev/ublkb<NUMBER>, fetches all DEPTH requests of its first
- * queue, half of those of its second, and none of others; then it is gone.
+ * queue and none of others; then it is gone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,11 +48,10 @@ static int begin_recovery(uint32_t number)
 	return ret;
 }
 
-static void fetch(int fd, uint16_t queue, uint32_t count)
+static void fetch(int fd, uint32_t depth)
 {
-	for (uint32_t tag = 0; tag < count; tag++) {
+	for (uint32_t tag = 0; tag < depth; tag++) {
 		const struct ublk_io_cmd command = {
-			.q_id = queue,
 			.tag = (uint16_t)tag,
 			.addr = (uintptr_t)buffer,
 		};
@@ -86,8 +85,7 @@ int main(int argc, char **argv)
 		perror(path);
 		return 1;
 	}
-	fetch(fd, 0, depth);
-	fetch(fd, 1, depth / 2);
+	fetch(fd, depth);
 	/* Fetched are those that have not been refused. */
 	if (io_uring_cq_ready(&ring)) {
 		fprintf(stderr, "half: %u refused\n", io_uring_cq_ready(&ring));
