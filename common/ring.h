@@ -35,7 +35,7 @@ enum ring_file {
  * or none.
  */
 #define RING_ENTRIES (2u * SLOTS_MAX)
-#define RING_WARM_UP 32u /* what the kernel keeps of polled requests */
+#define RING_WARM_UP 32u /* requests that the kernel has made in advance */
 #define RING_NOW_MAX (2u * RING_FILES)
 
 struct ring_op {
