@@ -73,6 +73,13 @@
  */
 #define ZERO_PIECE_BYTES (128u * MIB)
 
+/*
+ * How long a server may owe an answer before it is asked on another connection.
+ * Longer than a disk takes to spin up and a switch to find its ports; shorter
+ * than whoever waits for a page is ready to believe in a crash.
+ */
+#define REQUEST_TIMEOUT_S_DEFAULT 10u
+
 /* Errors in the chunks of one reply before the server is called mad. */
 #define ERROR_CHUNKS_MAX 64u
 

@@ -11,7 +11,8 @@
  *    done.
  *
  * Both are used between processes of the same build on the same host, so they
- * are in host byte order; magic and version are checked all the same.
+ * are in host byte order; magic and version are checked all the same. Only
+ * "upgrade" deals with another build, and reads the head of the page.
  */
 #ifndef NBD_CTL_H
 #define NBD_CTL_H
@@ -88,6 +89,7 @@ struct stats_data {
 	uint64_t window_rx_bytes;
 	uint64_t base_slots;       /* of the pool's base, there now */
 	uint64_t slots_free_min;   /* low-water mark since attach */
+	uint64_t owed_since_ns;    /* CLOCK_MONOTONIC: as in struct engine_owed */
 	uint64_t oversize;         /* requests larger than a slot, refused */
 	uint64_t stray_mallocs;    /* allocations by this thread since the seal */
 	int32_t tid;
@@ -149,10 +151,18 @@ struct stats_page {
 	uint32_t version;
 	uint32_t page_bytes; /* sizeof(struct stats_page) */
 
-	/* Written before the device is there, then constant. */
+	/* By the supervisor, like those at the end; or as said there. */
 	int32_t pid;
+	uint32_t handover;   /* HANDOVER_LAYOUT of its program */
+	uint64_t pid_start;  /* field 22 of /proc/PID/stat: tells a reused pid */
+	int32_t supervised;  /* 0 if the supervisor has died; by the worker */
+	uint32_t state;	     /* enum stats_state; by the control thread */
+	uint32_t upgrades;   /* times that another program took over */
+	uint32_t upgrades_refused; /* and could not */
+	/* Up to here the same in all versions. */
+
+	/* Written before the device is there, then constant. */
 	uint32_t slots;
-	uint64_t pid_start;   /* field 22 of /proc/PID/stat: tells a reused pid */
 	uint64_t attached_at; /* CLOCK_REALTIME, seconds */
 	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
 	char front[16];                 /* "nbd" */
@@ -180,7 +190,6 @@ struct stats_page {
 	struct stats_guarantee guarantees[STATS_GUARANTEES];
 
 	/* Written by the control thread. */
-	uint32_t state; /* enum stats_state */
 	uint32_t link;  /* enum stats_link */
 	uint32_t links_up; /* of the queues; link is that of one that is not */
 	uint64_t link_since; /* all up, or not; CLOCK_REALTIME, seconds */
@@ -188,6 +197,9 @@ struct stats_page {
 	uint64_t reconnects;
 	uint64_t connect_attempts; /* since the link was lost */
 	char link_error[160]; /* why it was lost, or not made, last; escaped */
+	uint64_t request_timeout_ms; /* as asked for; 0: none */
+	uint64_t probes;	     /* of a server that owed an answer for so long */
+	uint64_t links_replaced;     /* because a probe was answered */
 	uint64_t unfenced; /* old connections whose end was not seen */
 	uint32_t tls_records; /* enum stats_records; of this or the last link: */
 	char tls_version[12];
@@ -217,13 +229,12 @@ struct stats_page {
 	uint64_t interruption_ms; /* of the last takeover: dead until served */
 	uint64_t interruption_max_ms;
 
-	/* Written by the supervisor, pid as well. */
+	/* Written by the supervisor. */
 	uint64_t takeovers;    /* a worker died, another took over */
 	uint64_t watchdog_kills;
 	int32_t worker_pid;    /* the process that serves; 0: none does now */
 	int32_t standby_pid;   /* the next one; 0: none is there */
 	int32_t standby_ready; /* by the standby: its pid, once it is prepared */
-	int32_t supervised;    /* 0 if the supervisor has died; by the worker */
 
 	/* Of the first queue; of all together in what stats_copy() makes. */
 	struct stats_data data __attribute__((aligned(64)));

@@ -58,6 +58,8 @@ struct request {
 	uint32_t length;  /* bytes; <= slot size for READ and WRITE */
 	uint64_t front_tag;
 	uint64_t born_ns;
+	uint64_t sent_ns;      /* when it was last given to the link */
+	uint64_t overtaken_ns; /* when one was answered that was sent later; or 0 */
 	uint8_t *data; /* slot size bytes in the pinned region */
 
 	/*

@@ -14,7 +14,16 @@ struct blockdev;
 
 extern const struct command cmd_attach;
 /* Serves a device whose processes have died, as it was attached. */
-int cmd_attach_again(const struct blockdev *device, struct err *err);
+int cmd_attach_again(const struct blockdev *device, bool foreground,
+		     struct err *err);
+/* Whether this program could: the words, and the files that they name. */
+int cmd_attach_check(const struct blockdev *device, struct err *err);
+/*
+ * 1: the kernel has the device, but its processes have died; or only the worker
+ * is left, which is ended once memory is not tight. 0: it has not, or all is well.
+ * Or -errno.
+ */
+int cmd_recover_left(const struct blockdev *device, struct err *err);
 extern const struct command cmd_bench;
 extern const struct command cmd_check;
 extern const struct command cmd_detach;
@@ -24,6 +33,7 @@ extern const struct command cmd_recover;
 extern const struct command cmd_status;
 extern const struct command cmd_exports;
 extern const struct command cmd_info;
+extern const struct command cmd_upgrade;
 
 /*
  * status --watch: shows the page every interval until told to stop, or, where

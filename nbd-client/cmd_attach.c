@@ -15,6 +15,7 @@
 #include "nbd-client/config.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/device.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/supervisor.h"
@@ -24,6 +25,7 @@
 struct attach_line {
 	struct attach_options options;
 	const char *export_name; /* NULL: that of the URI */
+	bool recover;
 	struct output_options output; /* of --dry-run */
 };
 
@@ -131,12 +133,22 @@ static const struct option_spec attach_options[] = {
 	  .help = "with --swapon: overwrite other content" },
 	{ .name = "foreground", .kind = OPTION_FLAG, FIELD(options.foreground),
 	  .help = "serve in this process until detached" },
+	{ .name = "idempotent", .kind = OPTION_FLAG,
+	  FIELD(options.idempotent),
+	  .help = "a device that has the export already will do" },
+	{ .name = "recover", .kind = OPTION_FLAG, FIELD(recover),
+	  .help = "a device that a dead client has left is served\n"
+		  "again, as it was attached (see recover)" },
 	{ .name = "dry-run", .kind = OPTION_FLAG, FIELD(options.dry_run),
 	  .help = "attach nothing; print the memory it would take" },
 	{ .name = "json", .letter = 'J', .kind = OPTION_FLAG,
 	  FIELD(output.json), .help = "with --dry-run: print JSON" },
 	{ .name = "read-only", .kind = OPTION_FLAG, FIELD(options.read_only),
 	  .help = "the device cannot be written" },
+	{ .name = "kernel-path", .kind = OPTION_FLAG,
+	  FIELD(options.kernel_path),
+	  .help = "with nbd: the kernel's driver talks to the server\n"
+		  "itself; only the link is looked after" },
 	{ .name = "size", .kind = OPTION_CALL, .value = "BYTES",
 	  .set = set_size, .help = "use only the beginning of the export" },
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
@@ -146,6 +158,11 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.handshake_ms), .min = 1, .max = CMD_HANDSHAKE_S_MAX,
 	  .scale = 1000,
 	  .help = "for each step of the handshake (default 10)" },
+	{ .name = "request-timeout", .kind = OPTION_U32, .value = "SECONDS",
+	  FIELD(options.request_timeout_ms), .min = 0, .max = 3600,
+	  .scale = 1000,
+	  .help = "when an answer takes so long, see whether another\n"
+		  "connection has one (default 10; 0: never)" },
 	{ .name = "dead-timeout", .kind = OPTION_U32, .value = "SECONDS",
 	  FIELD(options.dead_timeout_s), .min = 0, .max = 365 * 86400,
 	  .help = "fail I/O when the link is lost for so long\n"
@@ -198,7 +215,8 @@ static const struct option_spec attach_options[] = {
 	CMD_OPTIONS_END
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
-		       CMD_HANDSHAKE_S_DEFAULT == 10,
+		       CMD_HANDSHAKE_S_DEFAULT == 10 &&
+		       REQUEST_TIMEOUT_S_DEFAULT == 10,
 	       "as the help says");
 
 /* HOST may be followed by a port, a URI says it itself. */
@@ -220,7 +238,8 @@ static int take_device(const char *word, struct attach_options *options,
 	} else if (!strcmp(word, "ublk")) {
 		options->front = FRONT_UBLK;
 	} else if (!strcmp(word, "auto")) {
-		options->front = device_prefer_ublk();
+		options->front = options->kernel_path ? FRONT_NBD :
+							device_prefer_ublk();
 	} else {
 		rc = blockdev_parse(word, &device, err);
 		if (rc)
@@ -270,7 +289,7 @@ static void choose_connections(struct attach_options *o)
 }
 
 /* What a single option's range cannot say. */
-static int check(struct attach_options *options, struct err *err)
+static int check(struct attach_options *options, bool recover, struct err *err)
 {
 	enum handshake_tls mode;
 
@@ -292,12 +311,23 @@ static int check(struct attach_options *options, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--shed-exempt says what --shed may not drop; "
 			       "leave it out or add --shed");
+	if (recover && options->index < 0)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--recover needs to know the device; give its name");
 	if (options->swapon && options->swap == SWAP_NO)
 		options->swap = SWAP_YES;
 	if (options->reserve_bytes && options->slots)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--reserve and --depth both say how many "
 			       "requests there can be; leave one of them out");
+	if (options->kernel_path && options->front == FRONT_UBLK)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--kernel-path is a way of the nbd driver's; use "
+			       "an nbd device or leave it out");
+	if (options->kernel_path && (options->slots || options->reserve_bytes))
+		return err_set(err, X_USAGE, EINVAL,
+			       "with --kernel-path there are no slots of ours; "
+			       "leave out --depth and --reserve");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
 	choose_connections(options);
@@ -442,6 +472,7 @@ static const struct attach_line defaults = {
 		.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
 		.slot_bytes = SLOT_BYTES_DEFAULT,
 		.fence_ms = CONN_FENCE_MS,
+		.request_timeout_ms = REQUEST_TIMEOUT_S_DEFAULT * 1000,
 		.watchdog_s = SUPERVISOR_WATCHDOG_S,
 	},
 };
@@ -511,49 +542,117 @@ static int parse(int argc, char **argv, struct attach_line *ret_line,
 	if (!rc && line.export_name)
 		rc = addr_set_export(&line.options.addr, line.export_name, err);
 	if (!rc)
-		rc = check(&line.options, err);
+		rc = check(&line.options, line.recover, err);
 	if (!rc)
 		rc = check_reserve(&line.options, err);
 	*ret_line = line;
 	return rc;
 }
 
-static int attach(int argc, char **argv, void (*ready)(const char *device),
-		  struct err *err)
+/* This process is the supervisor of an attached device already. */
+static void resume(const struct handover *h, struct attach_options *o)
 {
-	char device[DEVICE_NAME_BYTES];
-	struct attach_line line;
-	int rc = parse(argc, argv, &line, err);
+	o->handover = h;
+	o->recover = true;
+	o->foreground = !h->background;
+	o->front = h->device.front;
+	o->index = (int32_t)h->device.index;
+	o->reserve_bytes = 0; /* said what the device has now */
+	o->connections = h->queues;
+	o->slots = h->slots;
+	o->slot_bytes = h->slot_bytes;
+}
 
-	if (rc > 0)
-		return 0;
-	if (!rc && line.options.dry_run)
-		return dry_run(&line, err);
+static int parse_again(const struct blockdev *device, struct attach_line *line,
+		       struct err *err)
+{
+	static struct kept_words kept; /* large; the line points into it */
+	int rc = words_load(device->name, &kept, err);
+
+	return rc ? rc : parse(kept.count, kept.word, line, err);
+}
+
+int cmd_attach_check(const struct blockdev *device, struct err *err)
+{
+	struct attach_line line;
+	struct tls tls = { 0 };
+	int rc = parse_again(device, &line, err);
+
 	if (!rc)
-		rc = daemon_attach(&line.options, ready, device, err);
-	if (!rc && !line.options.foreground)
-		ready(device);
+		rc = tls_open(&tls, &line.options.tls, &line.options.addr, err);
+	tls_close(&tls);
 	return rc;
 }
 
-int cmd_attach_again(const struct blockdev *device, struct err *err)
+int cmd_attach_again(const struct blockdev *device, bool foreground,
+		     struct err *err)
 {
-	static struct kept_words kept; /* large */
 	char name[DEVICE_NAME_BYTES];
 	struct attach_line line;
-	int rc = words_load(device->name, &kept, err);
+	int rc = parse_again(device, &line, err);
 
-	if (!rc)
-		rc = parse(kept.count, kept.word, &line, err);
 	if (rc)
 		return rc;
 	line.options.front = device->front;
 	line.options.index = (int32_t)device->index;
-	line.options.foreground = false;
+	line.options.foreground = foreground;
+	line.options.idempotent = false;
 	line.options.recover = true;
 	/* As it is; what the default was then does not matter. */
 	line.options.connections = blockdev_queues(device->name);
 	return daemon_attach(&line.options, print_device, name, err);
+}
+
+/* 1: there is nothing to attach any more. */
+static int look_first(const struct attach_line *line,
+		      void (*ready)(const char *device), struct err *err)
+{
+	const struct attach_options *o = &line->options;
+	char path[DEVICE_NAME_BYTES];
+	struct blockdev b;
+	int rc = 0;
+
+	if (o->idempotent)
+		rc = device_attached(o, path, err);
+	if (rc > 0)
+		ready(path);
+	if (rc || !line->recover)
+		return rc;
+	blockdev_set(&b, o->front, (uint32_t)o->index);
+	rc = cmd_recover_left(&b, err);
+	if (rc > 0)
+		rc = cmd_attach_again(&b, o->foreground, err) ? -err->error : 1;
+	return rc;
+}
+
+static int attach(int argc, char **argv, void (*ready)(const char *device),
+		  struct err *err)
+{
+	static struct handover handover; /* large */
+	char device[DEVICE_NAME_BYTES];
+	struct attach_line line;
+	int resumed = handover_take(&handover, err);
+	int rc = resumed < 0 ? resumed : parse(argc, argv, &line, err);
+
+	if (rc > 0)
+		return 0;
+	if (!rc && resumed)
+		resume(&handover, &line.options);
+	if (!rc && line.options.dry_run)
+		return dry_run(&line, err);
+	if (!rc)
+		rc = look_first(&line, ready, err);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	rc = daemon_attach(&line.options, ready, device, err);
+	if (rc == -EALREADY && line.options.idempotent) { /* since then */
+		ready(err->text);
+		err_clear(err);
+		return 0;
+	}
+	if (!rc && !line.options.foreground)
+		ready(device);
+	return rc;
 }
 
 static int run(int argc, char **argv, struct err *err)
@@ -581,7 +680,7 @@ const struct command cmd_attach = {
 		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
 		   "first free one.\nauto is ublk where the kernel has what "
 		   "it takes, else nbd. Without any: nbd.\n"
-		   "DEV alone: /etc/nbd-client/nbdN.conf says what is to be "
+		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
 	.options = attach_options,
 	.run = run,

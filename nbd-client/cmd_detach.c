@@ -4,7 +4,6 @@
  * Command line.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,9 +13,11 @@
 #include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/ctl_socket.h"
+#include "nbd-client/drain.h"
 #include "nbd-client/genl.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/notify.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/swap.h"
@@ -29,21 +30,48 @@
 #define FORCE_TIMEOUT_MS 15000u
 #define GONE_POLL_MS 20
 
+/* At shutdown; a server or switch that only starts again is back by then. */
+#define SHUTDOWN_S 30u
+
 struct detach_line {
+	bool all;
 	bool force;
+	uint32_t shutdown_s; /* 0: it is none */
 };
 
+static int set_shutdown(void *target, const char *value, struct err *err)
+{
+	struct detach_line *line = target;
+	uint64_t seconds = SHUTDOWN_S;
+
+	if (value && (options_parse_number(value, &seconds) || !seconds ||
+		      seconds > 86400))
+		return err_set(err, X_USAGE, EINVAL,
+			       "--shutdown takes 1 to 86400 seconds");
+	line->shutdown_s = (uint32_t)seconds;
+	return 0;
+}
+
 static const struct option_spec detach_options[] = {
+	{ .name = "all", .kind = OPTION_FLAG,
+	  .offset = offsetof(struct detach_line, all),
+	  .help = "all devices that are attached" },
 	{ .name = "force", .kind = OPTION_FLAG,
 	  .offset = offsetof(struct detach_line, force),
 	  .help = "do not wait for requests under way: they fail;\n"
 		  "also gives up a device whose daemon has died" },
+	{ .name = "shutdown", .kind = OPTION_CALL, .value = "[=SECONDS]",
+	  .set = set_shutdown,
+	  .help = "the system goes down: try again if memory lacks;\n"
+		  "--force when the link has been down so long (30)" },
 	CMD_OPTIONS_END
 };
+_Static_assert(SHUTDOWN_S == 30, "as the help says");
 
 struct detach {
 	struct blockdev dev;
 	bool force;
+	uint32_t shutdown_s;
 };
 
 static void warn(const char *text, const char *device)
@@ -51,51 +79,34 @@ static void warn(const char *text, const char *device)
 	fprintf(stderr, "nbd-client: %s: %s\n", device, text);
 }
 
-/*
- * Here and not in the daemon: it needs memory, and whoever needs memory while
- * none is left gets killed. The daemon must live on to deliver the pages.
- */
-static int switch_swap_off(const struct detach *d,
-			   const struct stats_page *page, struct err *err)
+/* Swap off, and what is not written yet; or forced from here on. */
+static int drain(struct detach *d, const struct stats_page *page,
+		 struct err *err)
 {
-	bool active;
+	struct drain drain = {
+		.dev = &d->dev,
+		.page = page,
+		.flush = !d->force,
+		.patient = d->shutdown_s != 0,
+		.give_up_ms = d->force	      ? 0 :
+			      d->shutdown_s ? d->shutdown_s * 1000 :
+					      DRAIN_NEVER,
+	};
+	bool active = false;
+	int rc;
 
-	if (swap_is_active(d->dev.path, &active) || !active)
+	(void)swap_is_active(d->dev.path, &active);
+	if (d->force && !active)
 		return 0;
-	if (d->force && page->link != STATS_LINK_UP) {
-		warn("the link is down, so its swap is given up; programs "
-		     "whose pages are there will fail", d->dev.path);
-		return 0;
-	}
-	return swap_deactivate(d->dev.path, err);
-}
-
-/*
- * What the page cache still has for the device goes to the server, and the
- * server is told to keep it. Here and not in the daemon, whose control thread
- * may be needed meanwhile to get a lost link back.
- */
-static int flush(const struct detach *d, struct err *err)
-{
-	int fd = open(d->dev.path, O_RDWR | O_EXCL | O_CLOEXEC);
-	int rc = 0;
-
-	if (fd < 0 && (errno == EROFS || (errno == EACCES && !geteuid())))
-		return 0; /* a read-only device has nothing to write */
-	if (fd < 0)
-		return err_set(err, errno == EBUSY ? X_BUSY : X_FAILURE, errno,
-			       "%s: %s", d->dev.path,
-			       errno == EBUSY ?
-				       "mounted or otherwise in use; unmount it first, "
-				       "or lose what is not written with --force" :
-				       strerror(errno));
-	if (fsync(fd) < 0)
-		rc = err_set(err, X_FAILURE, errno,
-			     "%s: not all of it could be written: %s; "
-			     "--force detaches all the same", d->dev.path,
-			     strerror(errno));
-	close(fd);
-	return rc;
+	rc = drain_run(&drain, err);
+	if (rc <= 0)
+		return rc;
+	d->force = true;
+	warn(active ? "the link is down, so its swap is given up; programs "
+		      "whose pages are there will fail" :
+		      "the link is down, so what was not written is given up",
+	     d->dev.path);
+	return 0;
 }
 
 /* The daemon is the last to know that it is done. */
@@ -121,16 +132,13 @@ static int wait_for_end(const struct detach *d, pid_t pid, uint64_t start,
 	}
 }
 
-static int detach_living(const struct detach *d, const struct stats_page *page,
+static int detach_living(struct detach *d, const struct stats_page *page,
 			 struct err *err)
 {
 	pid_t pid = page->pid;
 	uint64_t start = page->pid_start;
-	int rc;
+	int rc = drain(d, page, err);
 
-	rc = switch_swap_off(d, page, err);
-	if (!rc && !d->force)
-		rc = flush(d, err);
 	if (rc)
 		return rc;
 	rc = ctl_call(d->dev.name, CTL_DETACH, d->force ? CTL_FLAG_FORCE : 0,
@@ -275,46 +283,94 @@ static int detach_unknown(const struct detach *d, struct err *err)
 	return fronts[d->dev.front].disconnect(d, err);
 }
 
-static int run(int argc, char **argv, struct err *err)
+static int detach_one(struct detach *d, struct err *err)
 {
-	struct detach_line line = { 0 };
 	const struct stats_page *page;
-	struct detach d = { 0 };
-	struct words words;
-	int rc;
+	int rc = stats_open(d->dev.name, &page, err);
 
-	rc = options_parse(&cmd_detach, argc, argv, &line, 1, 1, &words, err);
-	if (rc)
-		return rc > 0 ? 0 : rc;
-	d.force = line.force;
-	host_cgroup_leave(); /* if the daemon started us: it will remove it */
-	rc = blockdev_parse(words.word[0], &d.dev, err);
-	if (rc)
-		return rc;
-	rc = stats_open(d.dev.name, &page, err);
 	if (rc == -ENOENT)
-		return detach_unknown(&d, err);
+		return detach_unknown(d, err);
 	if (rc) {
 		/* Unreadable: only by force, and only if nobody serves it. */
-		if (d.force && ctl_call(d.dev.name, CTL_PING, 0, 1000, NULL) ==
-				       -ECONNREFUSED)
-			return detach_dead(&d, err);
+		if (d->force && ctl_call(d->dev.name, CTL_PING, 0, 1000, NULL) ==
+					-ECONNREFUSED)
+			return detach_dead(d, err);
 		return rc;
 	}
 	if (geteuid() != 0)
 		rc = err_set(err, X_PERMISSION, EPERM,
-			     "only root may detach %s; run as root", d.dev.path);
+			     "only root may detach %s; run as root", d->dev.path);
 	else if (stats_alive(page))
-		rc = detach_living(&d, page, err);
+		rc = detach_living(d, page, err);
 	else
-		rc = detach_dead(&d, err);
+		rc = detach_dead(d, err);
 	stats_close(page);
 	return rc;
 }
 
+struct all {
+	struct detach how; /* the same for each */
+	struct err *err;   /* of the first that failed; others are told at once */
+	int rc;
+};
+
+static void detach_next(const char *name, const struct stats_page *page,
+			void *arg)
+{
+	struct all *all = arg;
+	struct detach d = all->how;
+	struct err err = { 0 };
+	int rc;
+
+	(void)page;
+	rc = blockdev_parse(name, &d.dev, &err);
+	if (!rc)
+		rc = detach_one(&d, &err);
+	if (!rc)
+		return;
+	if (all->rc) {
+		fprintf(stderr, "nbd-client: %s\n", err.text);
+		return;
+	}
+	all->rc = rc;
+	*all->err = err;
+}
+
+static int detach_all(const struct detach *how, struct err *err)
+{
+	struct all all = { .how = *how, .err = err };
+	int unreadable = stats_each(detach_next, &all);
+
+	return all.rc ? all.rc : cmd_unreadable(unreadable, err);
+}
+
+static int run(int argc, char **argv, struct err *err)
+{
+	struct detach_line line = { 0 };
+	struct detach d = { 0 };
+	struct words words;
+	int rc;
+
+	rc = options_parse(&cmd_detach, argc, argv, &line, 0, 1, &words, err);
+	if (rc)
+		return rc > 0 ? 0 : rc;
+	if (line.all == (words.count != 0))
+		return err_set(err, X_USAGE, EINVAL,
+			       "detach takes a device or --all; see "
+			       "\"nbd-client detach --help\"");
+	d.force = line.force;
+	d.shutdown_s = line.shutdown_s;
+	notify_open();
+	host_cgroup_leave(); /* if the daemon started us: it will remove it */
+	if (line.all)
+		return detach_all(&d, err);
+	rc = blockdev_parse(words.word[0], &d.dev, err);
+	return rc ? rc : detach_one(&d, err);
+}
+
 const struct command cmd_detach = {
 	.name = "detach",
-	.words = "DEV",
+	.words = "DEV|--all",
 	.summary = "Removes a device.",
 	.details = "Switches its swap off first, then finishes what is under "
 		   "way.",

@@ -24,6 +24,8 @@
 #include "nbd-client/stats.h"
 #include "nbd-client/words.h"
 
+#define TIGHT_POLL_MS 1000
+
 static const struct table_column columns[] = {
 	{ "subject", "WHAT", false },
 	{ "action", "DONE", false },
@@ -119,6 +121,18 @@ static int recover(struct recovery *r, struct err *err)
 }
 
 /*
+ * From here on memory may be had only once the device is served: what can be
+ * locked and claimed beforehand is, and the children inherit the priority.
+ */
+static void protect(void)
+{
+	static struct stats_guarantee unused[STATS_GUARANTEES];
+
+	host_protect_process(unused);
+	host_protect_thread("recover", HOST_FIFO_SUPERVISOR, unused);
+}
+
+/*
  * A worker that has outlived its supervisor ends, because nobody would notice its
  * death: a new pair takes its place.
  */
@@ -135,6 +149,7 @@ static int end_orphan(const char *name, struct err *err)
 	}
 	if (rc)
 		return rc;
+	protect();
 	pid = page->pid;
 	if (stats_alive(page) && page->supervised)
 		rc = err_set(err, X_BUSY, EBUSY,
@@ -152,6 +167,29 @@ static int end_orphan(const char *name, struct err *err)
 	return rc;
 }
 
+int cmd_recover_left(const struct blockdev *device, struct err *err)
+{
+	const struct stats_page *page;
+	int rc = stats_open(device->name, &page, err);
+	bool left;
+
+	if (rc == -ENOENT) {
+		err_clear(err);
+		return 0;
+	}
+	if (rc)
+		return rc;
+	/* A worker that is left serves well: it is not the time to replace it. */
+	while (stats_alive(page) && !page->supervised && page->memory_tight)
+		poll(NULL, 0, TIGHT_POLL_MS);
+	left = is_connected(device->name) &&
+	       (!stats_alive(page) || !page->supervised);
+	stats_close(page);
+	if (left)
+		rc = end_orphan(device->name, err);
+	return rc ? rc : left;
+}
+
 static int recover_device(const char *word, struct err *err)
 {
 	struct blockdev dev;
@@ -163,7 +201,7 @@ static int recover_device(const char *word, struct err *err)
 		rc = err_set(err, X_NOT_FOUND, ENODEV,
 			     "%s is gone; \"recover\" removes what is left of it",
 			     dev.path);
-	return rc ? rc : cmd_attach_again(&dev, err);
+	return rc ? rc : cmd_attach_again(&dev, false, err);
 }
 
 static int run(int argc, char **argv, struct err *err)

@@ -196,6 +196,17 @@ static void put_link_error(struct table *table, const struct stats_page *page)
 		table_none(table);
 }
 
+/* How long the server has owed an answer without a sign. */
+static void put_server_silent(struct table *table,
+			      const struct stats_page *page)
+{
+	uint64_t since_ns = page->data.owed_since_ns;
+	uint64_t now_ns = clock_now_ns();
+
+	table_number(table, since_ns && since_ns < now_ns ?
+				    (now_ns - since_ns) / NS_PER_MS : 0);
+}
+
 static void put_shed(struct table *table, const struct stats_page *page)
 {
 	table_string(table, stats_shed_name(page->shed));
@@ -211,6 +222,7 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, takeovers, "takeovers", "Takeovers"),
 	FIELD(NUMBER, watchdog_kills, "watchdog_kills",
 	      "Of these, by the watchdog"),
+	FIELD(NUMBER, upgrades, "upgrades", "Upgrades"),
 	FIELD(NUMBER, interruption_ms, "interruption_ms",
 	      "Last interruption, ms"),
 	FIELD(NUMBER, interruption_max_ms, "interruption_max_ms",
@@ -247,6 +259,12 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, connect_attempts, "connect_attempts",
 	      "Attempts since lost"),
 	FIELD_CALL(put_link_next, "link_next_ms", "Next attempt in, ms"),
+	FIELD(NUMBER, request_timeout_ms, "request_timeout_ms",
+	      "Request time-out, ms"),
+	FIELD_CALL(put_server_silent, "server_silent_ms", "Answer owed for, ms"),
+	FIELD(NUMBER, probes, "probes", "Probes of a silent server"),
+	FIELD(NUMBER, links_replaced, "links_replaced",
+	      "Silent links replaced"),
 	FIELD(NUMBER, unfenced, "unfenced", "Old links not seen to end"),
 	FIELD_CALL(put_shed, "shed", "Traffic shedding"),
 	FIELD(TIME, shed_since, "shed_since", "Shedding so since"),
@@ -365,7 +383,7 @@ static const struct field memory_fields[] = {
 	      "Messages deferred"),
 };
 
-#define FIELDS_MAX 48
+#define FIELDS_MAX 64
 _Static_assert(COUNT(device_fields) <= FIELDS_MAX &&
 		       COUNT(resource_fields) <= FIELDS_MAX &&
 		       COUNT(memory_fields) <= FIELDS_MAX,
@@ -548,6 +566,12 @@ static int run(int argc, char **argv, struct err *err)
 		rc = err_set(err, X_FAILURE, ESRCH,
 			     "the daemon of %s has died; \"nbd-client detach "
 			     "--force %s\" removes what is left", device.name,
+			     device.name);
+	else if (!rc && !page->supervised)
+		rc = err_set(err, X_FAILURE, ESRCH,
+			     "the supervisor of %s has died: requests are served, but if "
+			     "process %d dies, too, they wait; \"nbd-client recover %s\" "
+			     "makes a new pair", device.name, page->pid,
 			     device.name);
 	stats_close(page);
 	return rc;

@@ -58,7 +58,7 @@ _nbd_client() {
 		;;
 	*)
 		case $command in
-		detach | status | reconnect)
+		detach | status | reconnect | upgrade)
 			mapfile -t COMPREPLY < <(compgen -W "$("$program" list \
 				--no-headings 2>/dev/null | awk '{ print $1 }')" \
 				-- "$word")

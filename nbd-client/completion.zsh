@@ -52,7 +52,7 @@ _nbd_client() {
 		list=(${(f)"$(_nbd_client_options $program $command)"})
 		compadd -S '' -- ${(M)list:#*=}
 		compadd -- ${list:#*=}
-	elif [[ $command == (detach|status|reconnect) ]]; then
+	elif [[ $command == (detach|status|reconnect|upgrade) ]]; then
 		list=(${(f)"$($program list --no-headings 2>/dev/null)"})
 		compadd -- ${list%% *}
 	elif [[ $command == attach ]]; then

@@ -12,7 +12,7 @@
 
 #define BLANKS " \t\r"
 
-const char *config_dir = "/etc/nbd-client";
+const char *config_dir = "/etc/nbd-client.d";
 const char *config_nbdtab = "/etc/nbdtab";
 
 void config_init(struct config *c)

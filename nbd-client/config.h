@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What is to be attached as a device, from files: /etc/nbd-client/nbd0.conf
+ * What is to be attached as a device, from files: /etc/nbd-client.d/nbd0.conf
  * (nbd-client.conf(5)), or else its line in /etc/nbdtab (nbdtab(5)). Either
  * becomes words of attach's command line, so that there is one place only that
  * knows what an option means.
@@ -17,7 +17,7 @@
 #include "common/err.h"
 #include "nbd-client/blockdev.h"
 
-/* "/etc/nbd-client", "/etc/nbdtab"; unit tests point them elsewhere. */
+/* "/etc/nbd-client.d", "/etc/nbdtab"; unit tests point them elsewhere. */
 extern const char *config_dir;
 extern const char *config_nbdtab;
 

@@ -16,21 +16,41 @@
 /* An end that sends without end is not waited for. */
 #define FENCE_READS_MAX 64
 
-int conn_init(struct conn *c, const struct addr *addr,
-	      const struct socket_memory *memory, uint32_t handshake_ms,
-	      struct err *err)
+static void begin(struct conn *c, const struct addr *addr,
+		  uint32_t handshake_ms)
 {
 	memset(c, 0, sizeof(*c));
 	c->state = CONN_DOWN;
 	c->fd = -1;
 	c->dial.fd = -1;
 	c->addr = addr;
-	sockets_init(&c->sockets, memory);
 	c->handshake_ms = handshake_ms;
 	c->backoff_ms = CONN_BACKOFF_MIN_MS;
 	c->fence_ms = CONN_FENCE_MS;
 	c->records = STATS_RECORDS_NONE;
+}
+
+int conn_init(struct conn *c, const struct addr *addr,
+	      const struct socket_memory *memory, uint32_t handshake_ms,
+	      struct err *err)
+{
+	begin(c, addr, handshake_ms);
+	sockets_init(&c->sockets, memory);
 	return link_resolve(addr, &c->addrs, err);
+}
+
+void conn_init_known(struct conn *c, const struct addr *addr,
+		     const struct link_addrs *addrs,
+		     const struct export_info *export,
+		     const struct sockets *sockets, int family,
+		     uint32_t handshake_ms)
+{
+	begin(c, addr, handshake_ms);
+	c->addrs = *addrs;
+	c->export = *export;
+	c->known = true;
+	c->sockets = *sockets;
+	c->family = family;
 }
 
 void conn_set_tls(struct conn *c, struct tls *tls)
@@ -109,13 +129,14 @@ static void schedule(struct conn *c)
 
 /*
  * The kernel makes the records where it can. It cannot on a UNIX socket; and a
- * socket that is to be used again must not get its TLS, which stays for good.
+ * socket that is to be used again must not get its TLS, which stays for good;
+ * unless there is no other way.
  */
 static int try_ktls(struct conn *c, int fd, const struct tls_keys *send,
 		    const struct tls_keys *receive)
 {
 	if (c->no_ktls || link_family(fd) == AF_UNIX ||
-	    sockets_is_ready(&c->sockets, fd))
+	    (sockets_is_ready(&c->sockets, fd) && !c->for_kernel))
 		return -EOPNOTSUPP;
 	return ktls_start(fd, send, receive);
 }
@@ -132,6 +153,10 @@ static int take_keys(struct conn *c)
 	ret = try_ktls(c, c->fd, &send, &receive);
 	if (ret == 0) {
 		c->records = STATS_RECORDS_KERNEL;
+	} else if (c->for_kernel) {
+		err_set(&c->err, X_KERNEL, -ret,
+			"the kernel does not take over the encryption of this link: %s; --kernel-path needs TCP and the module tls for that",
+			strerror(-ret));
 	} else if (ret == -EPROTO) {
 		c->no_ktls = true;
 		err_set(&c->err, X_KERNEL, EPROTO,
@@ -201,6 +226,7 @@ static enum conn_event act_talk(struct conn *c)
 		.goal = c->goal,
 		.tls = c->tls ? c->tls->mode : HANDSHAKE_TLS_OFF,
 		.export_name = c->addr->export_name,
+		.no_structured = c->for_kernel, /* it knows simple ones only */
 	};
 	int ret = handshake_init(&c->handshake, &params, &c->err);
 
@@ -255,6 +281,7 @@ static enum conn_event act_agreed(struct conn *c)
 {
 	end_tls(c);
 	c->attempts = 0;
+	c->mute = false;
 	c->up_since_ns = clock_now_ns();
 	return CONN_EV_NONE;
 }
@@ -370,7 +397,8 @@ static enum conn_event act_ended(struct conn *c)
 	else
 		sockets_reset(&c->sockets);
 	c->fd = -1;
-	if (clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
+	if (c->mute ||
+	    clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
 		schedule(c);
 		return CONN_EV_NONE;
 	}
@@ -416,7 +444,7 @@ static const struct cell table[CONN_STATES][CONN_EVENTS] = {
 	[CONN_DOWN] = ROW(
 		GO(CONNECTING, act_dial), GO(DOWN, act_wait), NOP(DOWN),
 		NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN),
-		NOP(DOWN), NOP(DOWN), NOP(DOWN), GO(FENCE, act_inherit),
+		NOP(UP), NOP(DOWN), NOP(DOWN), GO(FENCE, act_inherit),
 		NOP(DOWN)),
 	[CONN_CONNECTING] = ROW(
 		NOP(CONNECTING), GO(CONNECTING, act_dial_on),
@@ -603,6 +631,14 @@ void conn_inherit(struct conn *c)
 {
 	CHECK(c->state == CONN_DOWN && c->fd < 0);
 	conn_dispatch(c, CONN_EV_INHERIT);
+}
+
+void conn_adopt(struct conn *c, int fd)
+{
+	CHECK(c->state == CONN_DOWN && c->fd < 0);
+	c->fd = fd;
+	c->up_since_ns = clock_now_ns();
+	conn_dispatch(c, CONN_EV_TAKEN);
 }
 
 void conn_fini(struct conn *c)

@@ -32,7 +32,8 @@
 
 /*
  * A link that lasted so long was a good one: its loss is answered at once. One
- * that breaks earlier, negotiated or not, is not tried again without a pause.
+ * that breaks earlier, negotiated or not, or on which no request was ever
+ * answered, is not tried again without a pause.
  */
 #define CONN_GOOD_MS 5000u
 
@@ -89,6 +90,7 @@ struct conn {
 	uint64_t next_attempt_ns;
 	uint64_t down_since_ns;
 	uint64_t up_since_ns;
+	bool mute; /* UP: set by the owner if it has had no answer on it */
 	uint64_t attempts; /* since there was one; 0 from READY to FENCE */
 
 	/* The attempt that is being made, or was made last. */
@@ -117,6 +119,7 @@ struct conn {
 	struct tls_half seal;	   /* STATS_RECORDS_OURS; the engine's when UP */
 	struct tls_half open;
 	bool no_ktls; /* the kernel has failed at it */
+	bool for_kernel; /* its nbd driver uses the connections, not an engine */
 
 	/* Told of each change of state, unless NULL; must not cause another. */
 	void (*on_change)(struct conn *c, enum conn_state was);
@@ -126,6 +129,13 @@ struct conn {
 int conn_init(struct conn *c, const struct addr *addr,
 	      const struct socket_memory *memory, uint32_t handshake_ms,
 	      struct err *err);
+
+/* The same for an export that was agreed on before, with all that is known of it. */
+void conn_init_known(struct conn *c, const struct addr *addr,
+		     const struct link_addrs *addrs,
+		     const struct export_info *export,
+		     const struct sockets *sockets, int family,
+		     uint32_t handshake_ms);
 void conn_fini(struct conn *c);
 
 /*
@@ -204,6 +214,9 @@ void conn_close(struct conn *c);
  * to FENCE, or DOWN if there were none.
  */
 void conn_inherit(struct conn *c);
+
+/* DOWN to UP: fd, one of the ready ones, is connected, and is being used. */
+void conn_adopt(struct conn *c, int fd);
 
 /* For the above, and for tests: the one way into the table. */
 void conn_dispatch(struct conn *c, enum conn_event event);

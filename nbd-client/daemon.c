@@ -15,6 +15,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/handover.h"
+#include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 
@@ -32,6 +34,7 @@ static int open_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, handover_signal());
 	/* Threads made later inherit the mask: signals come to us alone. */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
@@ -68,11 +71,15 @@ static int run(const struct attach_options *o, int report_fd,
 	int signal_fd = open_signals();
 	int ret;
 
+	host_watch_root();
 	if (signal_fd < 0)
 		return err_set(err, X_FAILURE, errno, "cannot make a signalfd: %s",
 			       strerror(errno));
 	ret = device_hold(&device, o, err);
 	if (ret < 0) {
+		if (o->handover)
+			log_say(LOG_LEVEL_ERR, "%s: %s", o->handover->device.path,
+				err->text);
 		close(signal_fd);
 		return ret;
 	}
@@ -201,9 +208,15 @@ int daemon_attach(const struct attach_options *options,
 		  void (*on_ready)(const char *device),
 		  char ret_device[DEVICE_NAME_BYTES], struct err *err)
 {
+	if (!options->foreground && options->handover) {
+		log_open("nbd-client", LOG_TO_SYSLOG, LOG_LEVEL_INFO);
+		return run(options, -1, NULL, NULL, err);
+	}
 	if (!options->foreground)
 		return start_daemon(options, ret_device, err);
 	log_open("nbd-client", LOG_TO_STDERR, LOG_LEVEL_INFO);
 	notify_open();
+	/* Whom we start is nobody that the manager listens to. */
+	unsetenv("NOTIFY_SOCKET");
 	return run(options, -1, ready_in_foreground, &on_ready, err);
 }

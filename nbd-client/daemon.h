@@ -15,6 +15,8 @@
 #include "include/front.h"
 #include "nbd-client/tls.h"
 
+struct handover;
+
 /* How serious the user is about the promise. */
 enum swap_mode {
 	SWAP_NO,          /* a plain disk: protect what we can, complain softly */
@@ -26,6 +28,8 @@ struct attach_options {
 	int argc; /* the command line that says all this */
 	char *const *argv;
 	bool recover; /* the device is there, only its processes have died */
+	const struct handover *handover; /* not even they; NULL: an attach */
+	bool idempotent; /* a device that has the export already will do */
 	struct addr addr;
 	struct tls_options tls;
 	enum front_kind front;
@@ -37,6 +41,7 @@ struct attach_options {
 	bool foreground;
 	bool dry_run; /* only say how much memory it would take */
 	bool read_only;
+	bool kernel_path; /* the nbd driver talks to the server itself */
 	uint64_t size_bytes;   /* use only so much of the export; 0: all */
 	uint32_t handshake_ms; /* for each step; default 10000 */
 	uint32_t block_bytes;  /* 0: 512, or the server's minimum if larger */
@@ -45,6 +50,7 @@ struct attach_options {
 	uint32_t slot_bytes;   /* default SLOT_BYTES_DEFAULT */
 	uint32_t fence_ms; /* wait so long for the end of an old connection */
 	uint32_t watchdog_s; /* a worker silent for so long is killed; 0: never */
+	uint32_t request_timeout_ms; /* for an answer, before it is probed; 0: none */
 	uint32_t dead_timeout_s; /* fail I/O after a link lost for so long; 0: never */
 	uint64_t reserve_bytes; /* 0: of slots; else of the pinned region, at most */
 	uint64_t min_free_kbytes; /* 0: derived; else what to raise it to */
@@ -55,11 +61,20 @@ struct attach_options {
 };
 
 /*
+ * 1: a living device has that export already, or the device of options->index
+ * has it: ret_path says which. 0: none has. -EBUSY: it has another.
+ */
+int device_attached(const struct attach_options *options,
+		    char ret_path[DEVICE_NAME_BYTES], struct err *err);
+
+/*
  * Attaches, and returns in the caller's process once the device is usable, with
  * its name in ret_device; the daemon goes on in a process of its own. With
  * options->foreground it is the caller's process that serves: on_ready is
  * called when the device is usable and the function returns after the detach.
- * 0, or -errno with *err set; on failure nothing is left behind.
+ * With options->handover it is this process anyway, and the device is usable.
+ * 0, or -errno with *err set; on failure nothing is left behind. -EALREADY, with
+ * options->idempotent: as device_attached(), the text is the path.
  */
 int daemon_attach(const struct attach_options *options,
 		  void (*on_ready)(const char *device),

@@ -14,7 +14,9 @@
 #include "common/log.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
@@ -71,7 +73,10 @@ static int connect_again(struct device *d, struct err *err)
 	d->queues[0].conn.unfenced = d->page->unfenced;
 	EACH_QUEUE(q, d) {
 		device_watch_link(q);
-		conn_inherit(&q->conn);
+		if (q->engine)
+			conn_inherit(&q->conn);
+		else
+			device_kernel_inherit(q);
 	}
 	return 0;
 }
@@ -269,13 +274,13 @@ static const struct device_row served[] = {
 	/* A standby can do these beside another worker, */
 	OWN("own protection", own_protect_up, own_protect_up, NULL),
 	OF_FRONT(DEVICE_TOOLS),
-	OWN("pinned memory", carve_up, carve_up, carve_down),
+	OF_ENGINE("pinned memory", carve_up, carve_up, carve_down),
 #define PREPARED_COUNT 3u
 	/* but not these. */
-	OWN("data threads", engines_up, engines_up, device_threads_down),
+	OF_ENGINE("data threads", engines_up, engines_up, device_threads_down),
 	OWN("connect", connect_up, connect_again, NULL),
 	OF_FRONT(DEVICE_END),
-	OWN("link", link_up, NULL, NULL),
+	OF_ENGINE("link", link_up, NULL, NULL),
 	OWN("seal", seal_up, NULL, NULL),
 	OF_FRONT(DEVICE_APPEAR),
 	OWN("seal again", NULL, seal_again, NULL),
@@ -288,10 +293,13 @@ static const struct device_row served[] = {
 
 static const struct device_step *step_at(const struct device *d, size_t i)
 {
+	static const struct device_step none = { .name = "none" };
 	const struct device_row *row = i < device_held_count ?
 					       &device_held[i] :
 					       &served[i - device_held_count];
 
+	if (row->of_engine && !d->kind->make_front)
+		return &none;
 	return row->own.name ? &row->own : &d->kind->steps[row->of_front];
 }
 
@@ -323,6 +331,14 @@ static int take_steps(struct device *d, size_t until, size_t from,
 	return 0;
 }
 
+/* It will hear of the end of this process, and look after the device. */
+static void leave_to_worker(struct device *d)
+{
+	d->page->pid = d->options->handover->worker_pid;
+	(void)host_process_start(d->page->pid, &d->page->pid_start);
+	d->page->supervised = 0;
+}
+
 int device_hold(struct device *d, const struct attach_options *options,
 		struct err *err)
 {
@@ -331,6 +347,7 @@ int device_hold(struct device *d, const struct attach_options *options,
 	*d = (struct device){
 		.options = options,
 		.kind = options->front == FRONT_UBLK ? &device_ublk :
+			options->kernel_path	     ? &device_kernel :
 						       &device_nbd,
 		.ublk.fd = -1,
 		.lock_fd = -1,
@@ -339,10 +356,14 @@ int device_hold(struct device *d, const struct attach_options *options,
 		.kernel_end = -1,
 		.news_fd = -1,
 		.pressure.trigger_fd = -1,
+		.again = options->handover != NULL,
 	};
-	ret = take_steps(d, device_held_count, 0, err);
+	ret = take_steps(d, device_held_count, d->again ? device_held_count : 0,
+			 err);
 	if (!ret)
 		memcpy(d->held_rows, d->rows, sizeof(d->held_rows));
+	else if (d->again && d->page)
+		leave_to_worker(d);
 	return ret;
 }
 

@@ -28,12 +28,17 @@
 #include "nbd-client/daemon.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/genl.h"
+#include "nbd-client/patience.h"
 #include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/ublk_ctl.h"
 
 struct device_front;
+struct handover;
+
+/* What /sys counts of a device's requests. */
+#define DEVICE_KERNEL_COUNTS 17u
 
 /* In memory that the supervisor and all workers share. */
 struct device_shared {
@@ -42,6 +47,7 @@ struct device_shared {
 	bool fetching;     /* ublk: a worker has begun, but not completed, to */
 	uint64_t died_ns;  /* when the last worker was seen to have died */
 	int32_t ready_pid; /* the worker that has attached, or taken over */
+	int link_fd; /* a ready socket that the nbd driver uses itself; or -1 */
 };
 
 struct device;
@@ -54,8 +60,11 @@ struct queue {
 	struct device *device;
 	uint32_t index;
 	struct conn conn;
+	struct patience patience; /* with a server that is silent on it */
+	uint64_t silent_since_ns; /* if for longer than that lasts; else 0 */
+	const char *giving_up; /* why we end the link; or NULL */
 	struct stats_data *data; /* its part of the page */
-	struct engine *engine;
+	struct engine *engine; /* NULL: the kernel's own path; no front then */
 	struct front *front;
 	void *rx; /* memory of the receive buffers */
 	struct records *records; /* NULL without TLS */
@@ -71,6 +80,14 @@ struct queue {
 	uint64_t minor_faults_at_seal;
 	uint64_t major_faults_at_seal;
 	uint64_t strays_told; /* of stray_mallocs, in the log */
+
+	struct {
+		bool ended; /* the server's end of the link was seen */
+		bool used;  /* the driver was seen to use it, */
+		uint64_t offered_bytes; /* to send more than this on it */
+		bool counting; /* these were read before: */
+		uint64_t counts[DEVICE_KERNEL_COUNTS + 1]; /* the last is 0 */
+	} kernel;
 
 	bool thread_started;
 	bool front_gone; /* heard from the engine: */
@@ -134,9 +151,15 @@ struct device {
 /* ublk where the kernel has what it takes, else nbd. Loads the driver. */
 enum front_kind device_prefer_ublk(void);
 
-/* The supervisor's part. All of it, or nothing with *err set. */
+/*
+ * The supervisor's part. All of it, or nothing with *err set; where it was handed
+ * over, what is there stays there, with the worker.
+ */
 int device_hold(struct device *d, const struct attach_options *options,
 		struct err *err);
+
+/* What another program needs to hold it in this process's place. */
+void device_hand_over(const struct device *d, struct handover *ret);
 
 /* The other attaches may choose a device now; also a worker's first deed. */
 void device_unlock(struct device *d);

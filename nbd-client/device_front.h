@@ -35,9 +35,12 @@ struct device_step {
 struct device_row {
 	struct device_step own;
 	enum device_front_step of_front; /* where own is empty */
+	bool of_engine; /* nothing to do where there is none */
 };
 
 #define OWN(name, up, again, down) { .own = { name, up, again, down } }
+#define OF_ENGINE(name, up, again, down)                                       \
+	{ .own = { name, up, again, down }, .of_engine = true }
 #define OF_FRONT(step) { .of_front = step }
 
 extern const struct device_row device_held[];
@@ -45,7 +48,10 @@ extern const size_t device_held_count;
 
 struct device_front {
 	const char *name; /* as status shows it */
-	/* Of each queue, in zeroed pinned memory of DEVICE_FRONT_BYTES. */
+	/*
+	 * Of each queue, in zeroed pinned memory of DEVICE_FRONT_BYTES. NULL: there
+	 * is neither front nor engine; the kernel talks to the server itself.
+	 */
 	struct front *(*make_front)(void *memory);
 	/* SOCK_MEMALLOC for the service sockets, or a row that says why not. */
 	void (*donate)(struct device *d);
@@ -56,6 +62,10 @@ struct device_front {
 
 extern const struct device_front device_nbd;
 extern const struct device_front device_ublk;
+extern const struct device_front device_kernel;
+
+/* What RECONFIGURE must repeat; NULL: too long for the kernel to keep. */
+const char *device_nbd_backend(const struct device *d);
 
 /* Its part of the kernel's reserve, for the process that calls. */
 int device_reserve_up(struct device *d, struct err *err);

@@ -20,6 +20,8 @@
 #include "common/proto.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/donor.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
 #include "nbd-client/measure.h"
@@ -82,24 +84,51 @@ static int choose_blocks(struct device *d, struct err *err)
 	return 0;
 }
 
-static int more_queues(struct device *d, struct err *err)
+static int make_queues(struct device *d, struct err *err)
 {
-	uint32_t wanted = d->options->connections;
+	uint32_t most = sizing_queues(d->options, NBD_FLAG_CAN_MULTI_CONN);
 
-	if (d->options->recover && d->config.queues < wanted)
-		return err_set(err, X_REFUSED, ESTALE,
-			       "the device has %u queues, and the server no longer "
-			       "takes several connections (multi-conn); is it the "
-			       "right one?", wanted);
-	for (; d->queue_count < d->config.queues; d->queue_count++)
-		conn_init_another(&d->queues[d->queue_count].conn,
-				  &d->queues[0].conn);
-	EACH_QUEUE(q, d) {
-		q->device = d;
-		q->index = (uint32_t)(q - d->queues);
-		q->mail_fd = -1;
+	d->queues = calloc(most, sizeof(*d->queues));
+	if (!d->queues)
+		return err_set(err, X_FAILURE, ENOMEM, "no memory for queues");
+	for (uint32_t i = 0; i < most; i++) {
+		d->queues[i].device = d;
+		d->queues[i].index = i;
+		d->queues[i].mail_fd = -1;
 	}
+	d->queue_count = 1; /* the others are made after its likeness */
 	return 0;
+}
+
+/* The first one's connection knows the export. */
+static int size_queues(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	struct conn *first = &d->queues[0].conn;
+
+	d->config = sizing_config(o, &first->export);
+	if (o->recover && d->config.queues < o->connections)
+		return err_set(err, X_REFUSED, ESTALE,
+			       "the device has %u queues, but the server does not "
+			       "take several connections any more (multi-conn); is "
+			       "it the right one?", o->connections);
+	while (d->queue_count < d->config.queues)
+		conn_init_another(&d->queues[d->queue_count++].conn, first);
+	EACH_QUEUE(q, d)
+		patience_init(&q->patience, &q->conn, o->request_timeout_ms);
+	return choose_blocks(d, err);
+}
+
+static int init_link(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	struct conn *conn = &d->queues[0].conn;
+
+	addr_format(&o->addr, d->uri, sizeof(d->uri));
+	conn->fence_ms = o->fence_ms;
+	conn->request_timeout_ms = o->request_timeout_ms;
+	conn->for_kernel = o->kernel_path;
+	return conn_init_tls(conn, &d->tls, &o->tls, err);
 }
 
 static int probe_up(struct device *d, struct err *err)
@@ -109,18 +138,14 @@ static int probe_up(struct device *d, struct err *err)
 	struct conn *conn;
 	int ret;
 
-	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	memory = sizing_socket_memory(o);
-	d->queues = calloc(sizing_queues(o, NBD_FLAG_CAN_MULTI_CONN),
-			   sizeof(*d->queues));
-	if (!d->queues)
-		return err_set(err, X_FAILURE, ENOMEM, "no memory for queues");
+	ret = make_queues(d, err);
+	if (ret < 0)
+		return ret;
 	conn = &d->queues[0].conn;
-	d->queue_count = 1;
 	ret = conn_init(conn, &o->addr, &memory, o->handshake_ms, err);
-	conn->fence_ms = o->fence_ms;
 	if (!ret)
-		ret = conn_init_tls(conn, &d->tls, &o->tls, err);
+		ret = init_link(d, err);
 	if (!ret)
 		ret = conn_probe(conn, err); /* opened once protected */
 	if (ret < 0)
@@ -128,9 +153,26 @@ static int probe_up(struct device *d, struct err *err)
 	if (o->swapon && (conn->export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
-	d->config = sizing_config(o, &conn->export);
-	ret = choose_blocks(d, err);
-	return ret ? ret : more_queues(d, err);
+	return size_queues(d, err);
+}
+
+static int probe_again(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	const struct handover *h = o->handover;
+	int ret;
+
+	ret = make_queues(d, err);
+	if (ret < 0)
+		return ret;
+	conn_init_known(&d->queues[0].conn, &o->addr, &h->addrs, &h->export,
+			h->sockets, h->family, o->handshake_ms);
+	ret = init_link(d, err);
+	if (!ret)
+		ret = size_queues(d, err);
+	EACH_QUEUE(q, d)
+		q->conn.sockets = h->sockets[q->index];
+	return ret;
 }
 
 static void probe_down(struct device *d)
@@ -145,8 +187,58 @@ static void probe_down(struct device *d)
 
 /* ---- which device ---- */
 
+/* For device_attached(): what is looked for, and the first that has it. */
+struct wanted {
+	const struct attach_options *o;
+	char name[DEVICE_NAME_BYTES]; /* of the device, "" if any will do */
+	char uri[URI_TEXT_BYTES];
+	char path[DEVICE_NAME_BYTES]; /* "": none */
+	struct err *err;
+	int rc;
+};
+
+static void compare(const char *name, const struct stats_page *page, void *arg)
+{
+	struct wanted *w = arg;
+
+	if (w->path[0] || page->state != STATS_LIVE || !stats_alive(page) ||
+	    strcmp(w->name[0] ? w->name : page->uri,
+		   w->name[0] ? name : w->uri) != 0)
+		return;
+	memcpy(w->path, page->device, sizeof(w->path));
+	if (strcmp(page->uri, w->uri) != 0)
+		w->rc = err_set(w->err, X_BUSY, EBUSY,
+				"%s is attached, but to %.200s; detach it first",
+				page->device, page->uri);
+	else if (w->o->swap != SWAP_NO && !page->swap)
+		w->rc = err_set(w->err, X_BUSY, EBUSY,
+				"%s is attached, but not for swap; detach it first",
+				page->device);
+}
+
+int device_attached(const struct attach_options *o,
+		    char ret_path[DEVICE_NAME_BYTES], struct err *err)
+{
+	struct wanted w = { .o = o, .err = err };
+	struct blockdev b;
+
+	addr_format(&o->addr, w.uri, sizeof(w.uri));
+	if (o->index >= 0) {
+		blockdev_set(&b, o->front, (uint32_t)o->index);
+		memcpy(w.name, b.name, sizeof(w.name));
+	}
+	(void)stats_each(compare, &w);
+	if (w.rc || !w.path[0])
+		return w.rc;
+	memcpy(ret_path, w.path, sizeof(w.path));
+	return 1;
+}
+
 static int lock_up(struct device *d, struct err *err)
 {
+	char path[DEVICE_NAME_BYTES];
+	int ret;
+
 	mkdir(RUN_DIR, 0755);
 	d->lock_fd = open(RUN_DIR "/attach.lock",
 			  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -155,7 +247,10 @@ static int lock_up(struct device *d, struct err *err)
 			       errno == EACCES ? X_PERMISSION : X_FAILURE,
 			       errno, "cannot lock " RUN_DIR "/attach.lock: %s; "
 			       "attach needs root", strerror(errno));
-	return 0;
+	/* Somebody else's attach may have ended meanwhile. */
+	ret = d->options->idempotent ?
+		      device_attached(d->options, path, err) : 0;
+	return ret > 0 ? err_set(err, X_BUSY, EALREADY, "%s", path) : ret;
 }
 
 void device_unlock(struct device *d)
@@ -172,6 +267,23 @@ void device_set_name(struct device *d, enum front_kind front)
 	blockdev_set(&b, front, d->index);
 	memcpy(d->name, b.name, sizeof(d->name));
 	memcpy(d->path, b.path, sizeof(d->path));
+}
+
+/* They are there; what they are worth is known. */
+static int sockets_again(struct device *d, struct err *err)
+{
+	const struct stats_guarantee *rows[] = {
+		&d->options->handover->donor,
+		&d->options->handover->socket_memory,
+	};
+
+	(void)err;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i]->name[0])
+			stats_guarantee_set(d->rows, rows[i]->name,
+					    rows[i]->state, "%s",
+					    rows[i]->detail);
+	return 0;
 }
 
 /* The sockets that serve later, in the cgroup that we are in now. */
@@ -222,8 +334,6 @@ static void fill_page(struct device *d)
 
 	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
 	memcpy(p->uri, d->uri, sizeof(p->uri));
-	p->attached_at = (uint64_t)time(NULL);
-	p->link_since = p->attached_at;
 	p->export_bytes = d->size_bytes;
 	p->export_flags = x->flags;
 	p->block_bytes = d->block_bytes;
@@ -245,21 +355,42 @@ static void fill_page(struct device *d)
 	p->guaranteed_rx_bytes = queues * d->config.guaranteed.rx_bytes;
 }
 
+static void show_swap(struct device *d)
+{
+	bool active;
+
+	if (d->options->recover && swap_is_active(d->path, &active) == 0)
+		d->page->swap_active = active;
+}
+
 static int page_up(struct device *d, struct err *err)
 {
 	int ret = check_size(d, err);
-	bool active;
 
 	if (!ret)
 		ret = stats_create(d->name, &d->page, err);
 	if (ret < 0)
 		return ret;
-	if (d->options->recover && swap_is_active(d->path, &active) == 0)
-		d->page->swap_active = active;
+	show_swap(d);
 	d->rows = d->page->guarantees;
 	EACH_QUEUE(q, d)
 		q->data = stats_queue(d->page, q->index);
 	fill_page(d);
+	return 0;
+}
+
+/* Its rows are a worker's to replace, once it has taken over. */
+static int page_again(struct device *d, struct err *err)
+{
+	int ret = stats_create_again(d->name, &d->page, err);
+
+	if (ret < 0)
+		return ret;
+	d->rows = d->own_rows;
+	d->page->handover = HANDOVER_LAYOUT;
+	fill_page(d);
+	show_swap(d);
+	d->page->state = STATS_LIVE;
 	return 0;
 }
 
@@ -397,6 +528,7 @@ static int hold_up(struct device *d, struct err *err)
 	pin_seal(&d->held);
 	/* Until it is taken over; a failure leaves it to another attempt. */
 	d->shared->died_ns = clock_now_ns();
+	d->shared->link_fd = -1;
 	return 0;
 }
 
@@ -444,21 +576,50 @@ static void pressure_down(struct device *d)
 	pressure_close(&d->pressure);
 }
 
+/* ---- from one program to the next ---- */
+
+void device_hand_over(const struct device *d, struct handover *ret)
+{
+	const struct stats_guarantee *donor, *memory;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->layout = HANDOVER_LAYOUT;
+	ret->background = !d->options->foreground;
+	blockdev_set(&ret->device, d->options->front, d->index);
+	ret->queues = d->queue_count;
+	ret->slots = d->config.slots;
+	ret->slot_bytes = d->config.slot_bytes;
+	ret->family = d->queues[0].conn.family;
+	ret->addrs = d->queues[0].conn.addrs;
+	ret->export = d->queues[0].conn.export;
+	EACH_QUEUE(q, d)
+		ret->sockets[q->index] = q->conn.sockets;
+	ret->queue = d->queue;
+	donor = stats_guarantee_find(d->page->guarantees, DONOR_ROW);
+	memory = stats_guarantee_find(d->page->guarantees, SOCKETS_ROW);
+	if (donor)
+		ret->donor = *donor;
+	if (memory)
+		ret->socket_memory = *memory;
+}
+
 /* ---- the table ---- */
 
+/* Again: held by this process already, when it still ran another program. */
 const struct device_row device_held[] = {
-	OWN("ask the server", probe_up, NULL, probe_down),
+	OWN("ask the server", probe_up, probe_again, probe_down),
 	OWN("take turns", lock_up, NULL, device_unlock),
 	OF_FRONT(DEVICE_CHOOSE),
-	OWN("status page", page_up, NULL, page_down),
+	OWN("status page", page_up, page_again, page_down),
 	OWN("command line", words_up, NULL, words_down),
-	OWN("control socket", ctl_up, NULL, ctl_down),
-	OWN("protection", protect_up, NULL, protect_down),
-	OWN("service sockets", sockets_up, NULL, NULL),
-	OWN("shared memory", hold_up, NULL, hold_down),
+	OWN("control socket", ctl_up, ctl_up, ctl_down),
+	OWN("protection", protect_up, protect_up, protect_down),
+	OWN("service sockets", sockets_up, sockets_again, NULL),
+	OWN("shared memory", hold_up, hold_up, hold_down),
 	OF_FRONT(DEVICE_PREPARE),
-	OWN("kernel reserve", device_reserve_up, NULL, reserve_down),
-	OWN("shedding", shed_up, NULL, shed_down),
-	OWN("memory pressure", pressure_up, NULL, pressure_down),
+	OWN("kernel reserve", device_reserve_up, device_reserve_up,
+	    reserve_down),
+	OWN("shedding", shed_up, shed_up, shed_down),
+	OWN("memory pressure", pressure_up, pressure_up, pressure_down),
 };
 const size_t device_held_count = sizeof(device_held) / sizeof(device_held[0]);

@@ -15,9 +15,11 @@
 #include "nbd-client/blockdev.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/donor.h"
 #include "nbd-client/front_nbd.h"
+#include "nbd-client/handover.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/sizing.h"
@@ -118,6 +120,13 @@ static int tune_early_up(struct device *d, struct err *err)
 	return blockdev_limit(d->name, d->config.slot_bytes, err);
 }
 
+static int tune_early_again(struct device *d, struct err *err)
+{
+	(void)err;
+	d->queue = d->options->handover->queue;
+	return 0;
+}
+
 static int set_buffer(int fd, int option, int bytes)
 {
 	return setsockopt(fd, SOL_SOCKET, option, &bytes, sizeof(bytes));
@@ -154,8 +163,7 @@ static void pair_down(struct device *d)
 	d->kernel_end = -1;
 }
 
-/* NULL: too long for the kernel to keep. RECONFIGURE must repeat it. */
-static const char *backend(const struct device *d)
+const char *device_nbd_backend(const struct device *d)
 {
 	return d->uri[GENL_BACKEND_BYTES - 1] ? NULL : d->uri;
 }
@@ -180,34 +188,44 @@ static void front_up(struct device *d)
 	engine_post(e, MAIL_FRONT_UP);
 }
 
-static int appear_up(struct device *d, struct err *err)
+/* fd: of a socketpair, or the link itself. */
+static int connect_device(struct device *d, const int *fd, struct err *err)
 {
 	uint32_t dead_s = d->options->dead_timeout_s;
 	struct nbd_connect params = {
 		.index = (int32_t)d->index,
-		.fds = &d->kernel_end,
+		.fds = fd,
 		.fd_count = 1,
 		.size_bytes = d->size_bytes,
 		.block_bytes = d->block_bytes,
 		.server_flags = d->config.export->flags & KERNEL_FLAGS,
 		.timeout_s = 0,
 		.dead_conn_timeout_s = dead_s ? dead_s : DEAD_CONN_FOREVER_S,
-		.backend = backend(d),
+		.backend = device_nbd_backend(d),
 	};
 	uint32_t index;
 	int ret;
 
 	if (d->options->read_only)
 		params.server_flags |= NBD_FLAG_READ_ONLY;
-	/* We listen before the kernel can speak. */
-	front_up(d);
 	ret = genl_nbd_connect(&d->genl, &params, &index, err);
 	if (ret < 0)
 		return ret;
 	d->appeared = true;
 	d->shared->appeared = true;
-	close_kernel_end(d);
 	return 0;
+}
+
+static int appear_up(struct device *d, struct err *err)
+{
+	int ret;
+
+	/* We listen before the kernel can speak. */
+	front_up(d);
+	ret = connect_device(d, &d->kernel_end, err);
+	if (!ret)
+		close_kernel_end(d);
+	return ret;
 }
 
 /*
@@ -240,7 +258,7 @@ static int appear_again(struct device *d, struct err *err)
 				return ret;
 		}
 		ret = genl_nbd_reconfigure(&d->genl, d->index, &d->kernel_end,
-					   1, backend(d), err);
+					   1, device_nbd_backend(d), err);
 		if (ret < 0)
 			return nbd_sysfs_pid(d->index, &pid) == -ENOENT ?
 				       -ENODEV : ret;
@@ -266,7 +284,8 @@ static void appear_down(struct device *d)
 	if (!device_front_gone(d) &&
 	    genl_nbd_disconnect(&d->genl, d->index, &err) < 0)
 		log_say(LOG_LEVEL_ERR, "%s", err.text);
-	device_wait(d, device_fronts_gone, GONE_TIMEOUT_MS);
+	if (d->kind->make_front)
+		device_wait(d, device_fronts_gone, GONE_TIMEOUT_MS);
 	if (nbd_sysfs_wait_gone(d->index, GONE_TIMEOUT_MS, &err) < 0)
 		log_say(LOG_LEVEL_WARNING, "%s", err.text);
 	d->shared->appeared = false;
@@ -311,14 +330,61 @@ const struct device_front device_nbd = {
 	.make_front = make_front,
 	.donate = donate,
 	.steps = {
-		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL,
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_up,
 				    choose_down },
-		[DEVICE_PREPARE] = { "tune the device", tune_early_up, NULL,
-				     tune_early_down },
+		[DEVICE_PREPARE] = { "tune the device", tune_early_up,
+				     tune_early_again, tune_early_down },
 		[DEVICE_TOOLS] = { "socket pair", pair_up, pair_up, pair_down },
 		[DEVICE_END] = { .name = "none" },
 		[DEVICE_APPEAR] = { "device appears", appear_up, appear_again,
 				    appear_down },
+		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL, NULL },
+	},
+};
+
+/* ---- the kernel's own path: no socket pair, no front of ours ---- */
+
+static int kernel_prepare_up(struct device *d, struct err *err)
+{
+	int ret = tune_early_up(d, err);
+
+	stats_guarantee_set(d->rows, "request slots", GUARANTEE_DEGRADED,
+			    "none: the kernel's own path takes what it needs of the kernel's reserve");
+	stats_guarantee_set(d->rows, "windows", GUARANTEE_DEGRADED,
+			    "none: the kernel's own path sends all that its queue holds");
+	return ret;
+}
+
+static int kernel_appear_up(struct device *d, struct err *err)
+{
+	int ret = connect_device(d, &d->queues[0].conn.fd, err);
+
+	if (!ret)
+		device_kernel_taken(&d->queues[0]);
+	return ret;
+}
+
+static int kernel_appear_again(struct device *d, struct err *err)
+{
+	(void)err;
+	d->appeared = true; /* and never was away */
+	d->shared->appeared = true;
+	genl_drain(&d->genl);
+	return 0;
+}
+
+const struct device_front device_kernel = {
+	.name = "kernel",
+	.donate = donate,
+	.steps = {
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL,
+				    choose_down },
+		[DEVICE_PREPARE] = { "tune the device", kernel_prepare_up, NULL,
+				     tune_early_down },
+		[DEVICE_TOOLS] = { .name = "none" },
+		[DEVICE_END] = { .name = "none" },
+		[DEVICE_APPEAR] = { "device appears", kernel_appear_up,
+				    kernel_appear_again, appear_down },
 		[DEVICE_TUNE] = { "tune the queue", tune_up, NULL, NULL },
 	},
 };

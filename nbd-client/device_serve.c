@@ -13,6 +13,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/device_front.h"
+#include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
@@ -141,14 +143,14 @@ void device_threads_down(struct device *d)
 		pthread_join(q->thread, NULL);
 		q->thread_started = false;
 		log_drain(&q->engine->log);
+		patience_end(&q->patience);
 		conn_close(&q->conn);
 	}
 }
 
 /* ---- the link ---- */
 
-/* What status says of the encryption. */
-static void show_tls(struct stats_page *p, const struct conn *c)
+void device_show_tls(struct stats_page *p, const struct conn *c)
 {
 	const struct link_tls_peer *peer = &c->peer;
 
@@ -179,7 +181,7 @@ void device_link_up(struct queue *q)
 	struct conn *c = &q->conn;
 
 	q->engine->mail.records = conn_start_records(c, q->records);
-	show_tls(q->device->page, c);
+	device_show_tls(q->device->page, c);
 	q->engine->mail.link_fd = c->fd;
 	q->engine->mail.structured = c->handshake.info.structured;
 	conn_take(c);
@@ -221,19 +223,24 @@ static bool show_error(struct device *d, const char *text)
 	return is_new;
 }
 
-static void link_lost(struct queue *q)
+void device_link_lost(struct queue *q, const char *reason, int error)
 {
 	struct device *d = q->device;
-	const char *reason = atomic_load(&q->engine->news.link_reason);
-	int error = atomic_load(&q->engine->news.link_error);
 
+	if (q->giving_up)
+		reason = q->giving_up;
+	q->giving_up = NULL;
+	if (q->engine) {
+		patience_end(&q->patience);
+		q->conn.mute = atomic_load(&q->engine->news.link_mute);
+	}
 	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
 		reason = "a TLS record that is no data, or was damaged or forged";
 	if (!reason)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
-	/* The server ends the engine's operations; then comes NEWS_LINK_IDLE. */
+	/* The server ends an engine's operations; then comes NEWS_LINK_IDLE. */
 	conn_shutdown(&q->conn, error);
 	show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
@@ -301,11 +308,91 @@ static void step_link(struct queue *q)
 	conn_step(&q->conn);
 	if (q->conn.state != CONN_READY)
 		return;
-	device_link_up(q);
-	show_interruption(d);
+	if (!q->engine) {
+		if (device_kernel_link_up(q) < 0)
+			return;
+	} else {
+		device_link_up(q);
+		show_interruption(d);
+	}
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
 		q->conn.addrs.where);
+}
+
+/* ---- a server that is silent, or gone ---- */
+
+static void give_up(struct queue *q, const char *why, uint32_t mail)
+{
+	if (q->conn.state == CONN_UP)
+		q->giving_up = why;
+	if (q->engine)
+		engine_post(q->engine, MAIL_LINK_DROP | mail);
+}
+
+static void silence_step(struct queue *q)
+{
+	const struct engine_owed owed = engine_owed(q->engine);
+	struct device *d = q->device;
+	uint64_t probes = q->patience.probes;
+	bool up = q->conn.state == CONN_UP;
+	enum patience_verdict verdict =
+		up ? patience_look(&q->patience, &owed) : PATIENCE_KEPT;
+	bool silent = verdict != PATIENCE_KEPT;
+
+	d->page->probes += q->patience.probes - probes;
+	if (silent && !q->silent_since_ns)
+		log_say(LOG_LEVEL_WARNING,
+			"%s: %s has owed an answer for %u s; asking on another connection",
+			d->path, q->conn.addrs.where,
+			d->options->request_timeout_ms / 1000);
+	if (up && !silent && q->silent_since_ns)
+		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
+			q->conn.addrs.where);
+	q->silent_since_ns = silent ? owed.since_ns : 0;
+	if (verdict != PATIENCE_REPLACE)
+		return;
+	d->page->links_replaced++;
+	give_up(q, "the server answers on another one, not on this", 0);
+}
+
+static void step_patience(struct queue *q)
+{
+	struct device *d = q->device;
+
+	if (patience_step(&q->patience) != -EAGAIN &&
+	    show_error(d, q->patience.probe.err.text))
+		log_say(LOG_LEVEL_WARNING,
+			"%s: no answer on another connection, either: %s; waiting",
+			d->path, q->patience.probe.err.text);
+}
+
+/* I/O fails only where the user has said after how long. */
+static void check_dead(struct queue *q, uint64_t now_ns)
+{
+	struct device *d = q->device;
+	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
+	uint64_t since_ns = q->conn.state == CONN_UP ? q->silent_since_ns :
+						       q->conn.down_since_ns;
+
+	if (q->conn.state == CONN_UP)
+		q->dead = false;
+	if (!limit_ns || !since_ns || q->dead || now_ns - since_ns < limit_ns)
+		return;
+	q->dead = true;
+	log_say(LOG_LEVEL_ERR,
+		"%s: no link for %u s: requests fail until it is back",
+		d->path, d->options->dead_timeout_s);
+	give_up(q, "the server has been silent for too long", MAIL_FAIL);
+}
+
+/* ---- waiting for links ---- */
+
+static int due_ms(const struct queue *q, uint64_t now_ns)
+{
+	return q->conn.state == CONN_UP ?
+		       probe_due_ms(&q->patience.probe, now_ns) :
+		       conn_due_ms(&q->conn, now_ns);
 }
 
 int device_poll_links(const struct device *d, struct pollfd *ret_fds)
@@ -314,39 +401,34 @@ int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 	int first_ms = -1;
 
 	EACH_QUEUE(q, d) {
-		int due_ms = conn_due_ms(&q->conn, now_ns);
+		int own_ms = due_ms(q, now_ns);
 
-		conn_pollfd(&q->conn, &ret_fds[q->index]);
-		if (due_ms >= 0 && (first_ms < 0 || due_ms < first_ms))
-			first_ms = due_ms;
+		if (q->conn.state != CONN_UP)
+			conn_pollfd(&q->conn, &ret_fds[q->index]);
+		else if (q->engine)
+			probe_pollfd(&q->patience.probe, &ret_fds[q->index]);
+		else
+			device_kernel_pollfd(q, &ret_fds[q->index]);
+		if (own_ms >= 0 && (first_ms < 0 || own_ms < first_ms))
+			first_ms = own_ms;
 	}
 	return first_ms;
 }
 
 void device_step_links(struct device *d, const struct pollfd *fds)
 {
-	EACH_QUEUE(q, d)
-		if (fds[q->index].revents ||
-		    conn_due_ms(&q->conn, clock_now_ns()) == 0)
+	EACH_QUEUE(q, d) {
+		short events = fds[q->index].revents;
+
+		if (!q->engine && events)
+			device_kernel_on_link(q, events);
+		if (!events && due_ms(q, clock_now_ns()) != 0)
+			continue;
+		if (q->conn.state != CONN_UP)
 			step_link(q);
-}
-
-/* I/O fails only where the user has said after how long. */
-static void check_dead(struct queue *q, uint64_t now_ns)
-{
-	struct device *d = q->device;
-	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
-
-	if (q->conn.state == CONN_UP)
-		q->dead = false;
-	if (!limit_ns || q->conn.state == CONN_UP || q->dead ||
-	    now_ns - q->conn.down_since_ns < limit_ns)
-		return;
-	q->dead = true;
-	log_say(LOG_LEVEL_ERR,
-		"%s: no link for %u s: requests fail until it is back",
-		d->path, d->options->dead_timeout_s);
-	engine_post(q->engine, MAIL_FAIL);
+		else if (q->engine)
+			step_patience(q);
+	}
 }
 
 /* ---- strangers' packets ---- */
@@ -354,7 +436,7 @@ static void check_dead(struct queue *q, uint64_t now_ns)
 bool device_is_low(const struct device *d)
 {
 	EACH_QUEUE(q, d)
-		if (engine_is_low(q->engine))
+		if (q->engine && engine_is_low(q->engine))
 			return true;
 	return false;
 }
@@ -435,8 +517,10 @@ static void on_pressure_change(struct device *d, bool was_tight)
 	device_post(d, p->tight ? MAIL_TIGHT : MAIL_PLENTY);
 	if (p->tight)
 		log_say(LOG_LEVEL_NOTICE,
-			"%s: memory is tight: %s; requests are held to the guaranteed window",
-			d->path, p->cause);
+			"%s: memory is tight: %s%s", d->path, p->cause,
+			d->kind->make_front ?
+				"; requests are held to the guaranteed window" :
+				"");
 	else
 		log_say(LOG_LEVEL_NOTICE, "%s: memory is plentiful again",
 			d->path);
@@ -478,7 +562,8 @@ static void queue_news(struct queue *q)
 
 	log_drain(&q->engine->log);
 	if (news & NEWS_LINK_LOST && q->conn.state == CONN_UP)
-		link_lost(q);
+		device_link_lost(q, atomic_load(&q->engine->news.link_reason),
+				 atomic_load(&q->engine->news.link_error));
 	if (news & NEWS_LINK_IDLE && q->conn.state == CONN_LOST)
 		conn_close(&q->conn);
 	if (news & NEWS_POOL)
@@ -581,6 +666,7 @@ void device_tick(struct device *d)
 {
 	uint64_t now_ns = clock_now_ns();
 
+	host_follow_root();
 	d->page->control_heartbeat_ns = now_ns;
 	host_locked_kbytes(&d->page->locked_kbytes);
 	host_min_free_kbytes(&d->page->min_free_kbytes);
@@ -588,12 +674,18 @@ void device_tick(struct device *d)
 	show_tls_memory(d);
 	EACH_QUEUE(q, d) {
 		check_strays(q);
-		log_drain(&q->engine->log);
+		if (q->engine)
+			log_drain(&q->engine->log);
+		else
+			device_kernel_tick(q);
 	}
 	d->page->ordinary_deferred = d->ctl.ordinary.deferred;
 	if (d->pressure.watching)
 		pressure_step(d, now_ns);
 	shed_step(d, d->pressure.tight || device_is_low(d), now_ns);
-	EACH_QUEUE(q, d)
+	EACH_QUEUE(q, d) {
+		if (q->engine)
+			silence_step(q);
 		check_dead(q, now_ns);
+	}
 }

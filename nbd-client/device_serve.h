@@ -22,6 +22,15 @@ void device_post(struct device *d, uint32_t mail_bits);
 /* Hands the negotiated connection to the engine. */
 void device_link_up(struct queue *q);
 
+/* What status says of the encryption. */
+void device_show_tls(struct stats_page *p, const struct conn *c);
+
+/*
+ * UP to LOST. error: what it was lost by, 0 if the server ended it; reason: in
+ * words, or NULL.
+ */
+void device_link_lost(struct queue *q, const char *reason, int error);
+
 /* From now on status shows what becomes of the connection. */
 void device_watch_link(struct queue *q);
 

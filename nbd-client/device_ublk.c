@@ -152,7 +152,8 @@ static int add_up(struct device *d, struct err *err)
 	if (ret < 0)
 		return ret;
 	d->ublk.added = !d->options->recover; /* else not ours to delete, yet */
-	d->shared->fetching = d->options->recover; /* for all we know */
+	/* For all we know, unless a worker is there that serves. */
+	d->shared->fetching = d->options->recover && !d->options->handover;
 	ret = choose_cpus(d, err);
 	if (ret < 0)
 		return ret;
@@ -442,8 +443,10 @@ const struct device_front device_ublk = {
 	.donate = donate,
 	.is_orphaned = is_orphaned,
 	.steps = {
-		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL, NULL },
-		[DEVICE_PREPARE] = { "add the device", add_up, NULL, add_down },
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_up,
+				    NULL },
+		[DEVICE_PREPARE] = { "add the device", add_up, add_up,
+				     add_down },
 		[DEVICE_TOOLS] = { "command ring", tools_up, tools_up,
 				   tools_down },
 		[DEVICE_END] = { "character device", end_up, end_again, NULL },

@@ -176,6 +176,8 @@ static void send_request(struct engine *e, struct request *r)
 	if (++r->generation == 0)
 		r->generation = 1;
 	r->piece_bytes = piece_bytes(r);
+	r->sent_ns = e->ring.woke_ns;
+	r->overtaken_ns = 0;
 	r->replied = false;
 	r->error = 0;
 	r->extents_used = 0;
@@ -248,6 +250,16 @@ void engine_dispatch(struct engine *e)
 	}
 }
 
+/* What was sent before r has come to the server, too: it has had it since. */
+static void note_overtaken(struct engine *e, const struct request *r)
+{
+	struct request *oldest = list_entry(list_first(&e->in_flight),
+					    struct request, node);
+
+	if (oldest != r && !oldest->overtaken_ns)
+		oldest->overtaken_ns = e->ring.woke_ns;
+}
+
 /* Sent in full and answered in full. */
 static void finish(struct engine *e, struct request *r)
 {
@@ -256,6 +268,7 @@ static void finish(struct engine *e, struct request *r)
 		engine_link_lost(e, 0, "the server is shutting down");
 		return;
 	}
+	note_overtaken(e, r);
 	list_remove(&r->node);
 	throttle_answered(&e->throttle, r);
 	r->piece_start += r->piece_bytes;
@@ -305,6 +318,7 @@ void engine_on_progress(struct rx *rx, struct request *r)
 	struct engine *e = list_entry(rx, struct engine, link_rx);
 
 	set_state(e, r, REQUEST_RECEIVING);
+	r->overtaken_ns = 0; /* its turn has come */
 }
 
 void engine_on_reply(struct rx *rx, struct request *r)

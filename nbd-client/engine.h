@@ -58,6 +58,14 @@ enum engine_link {
 	ENGINE_LINK_DRAINING, /* lost; the kernel still holds operations */
 };
 
+/* The answer that the server owes longest. */
+struct engine_owed {
+	uint64_t since_ns; /* the last sign of it, or the request; 0: none is owed */
+	uint64_t offset;   /* what the request is about */
+	bool read;
+	bool overtaken; /* later ones have been answered; since then it is owed */
+};
+
 struct engine_config {
 	uint32_t slots;
 	uint32_t slots_reserve; /* the last ones of them */
@@ -97,6 +105,7 @@ struct engine {
 	struct tx link_tx;
 	struct rx link_rx;
 	struct records *records; /* of the link; NULL: bytes are as they come */
+	uint64_t heard_ns; /* when something came on this link; 0: nothing has */
 	bool long_reply; /* is likely to come next; as it was, when idle */
 	bool failing; /* MAIL_FAIL: parked requests fail, until the link is up */
 	bool closing; /* MAIL_CLOSE */
@@ -125,7 +134,12 @@ struct engine {
 		int event_fd;
 		_Atomic int link_error; /* errno; 0: end of file */
 		const char *_Atomic link_reason; /* literal, or NULL */
+		_Atomic bool link_mute; /* asked, it has not said a word */
 		_Atomic bool low; /* at the last look */
+		_Atomic uint64_t owed_since_ns; /* of struct engine_owed */
+		_Atomic uint64_t owed_offset;
+		_Atomic bool owed_read;
+		_Atomic bool owed_overtaken;
 	} news;
 	struct log_ring log;
 };
@@ -188,6 +202,17 @@ void engine_post(struct engine *e, uint32_t mail_bits);
 
 /* What has happened since the last call: enum engine_news bits. */
 uint32_t engine_take_news(struct engine *e);
+
+/* At the last look; parts of it may be a round older than others. */
+static inline struct engine_owed engine_owed(const struct engine *e)
+{
+	return (struct engine_owed){
+		.since_ns = atomic_load(&e->news.owed_since_ns),
+		.offset = atomic_load(&e->news.owed_offset),
+		.read = atomic_load(&e->news.owed_read),
+		.overtaken = atomic_load(&e->news.owed_overtaken),
+	};
+}
 
 /* Whether memory is low, so that only the guaranteed window is open. */
 static inline bool engine_is_low(const struct engine *e)

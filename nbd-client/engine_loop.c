@@ -83,6 +83,7 @@ static ssize_t link_bytes(struct stream *s, const uint8_t *from, size_t bytes)
 {
 	struct engine *e = list_entry(s, struct engine, link_stream);
 
+	e->heard_ns = e->ring.woke_ns;
 	if (e->records)
 		return open_bytes(e, from, bytes);
 	return rx_take(&e->link_rx, from, bytes) < 0 ? -1 : (ssize_t)bytes;
@@ -114,6 +115,7 @@ static void link_placed(struct stream *s, size_t bytes)
 {
 	struct engine *e = list_entry(s, struct engine, link_stream);
 
+	e->heard_ns = e->ring.woke_ns;
 	if (rx_placed(&e->link_rx, bytes) < 0)
 		engine_link_lost(e, EPROTO, e->link_rx.failure);
 }
@@ -157,6 +159,7 @@ static void link_up(struct engine *e)
 	}
 	e->link = ENGINE_LINK_UP;
 	e->failing = false;
+	e->heard_ns = 0;
 	rx_reset(&e->link_rx, e->mail.structured, e->config.slot_bytes);
 	e->records = e->mail.records;
 	tx_open(&e->link_tx, e->records);
@@ -172,6 +175,8 @@ void engine_link_lost(struct engine *e, int error, const char *reason)
 	stream_close(&e->link_stream);
 	atomic_store(&e->news.link_error, error);
 	atomic_store(&e->news.link_reason, reason);
+	atomic_store(&e->news.link_mute,
+		     !e->heard_ns && !list_empty(&e->in_flight));
 	tell(e, NEWS_LINK_LOST);
 }
 
@@ -277,6 +282,30 @@ static void show_memory(const struct engine *e)
 	s->base_slots = e->pool.base_allowed;
 }
 
+static uint64_t owed_since_ns(const struct engine *e, const struct request *r)
+{
+	if (r->overtaken_ns)
+		return r->overtaken_ns;
+	return e->heard_ns > r->sent_ns ? e->heard_ns : r->sent_ns;
+}
+
+static void show_owed(struct engine *e)
+{
+	uint64_t since_ns = 0;
+
+	if (e->link == ENGINE_LINK_UP && !list_empty(&e->in_flight)) {
+		const struct request *r = list_entry(e->in_flight.next,
+						     struct request, node);
+
+		since_ns = owed_since_ns(e, r);
+		atomic_store(&e->news.owed_offset, r->offset + r->piece_start);
+		atomic_store(&e->news.owed_read, r->command == NBD_CMD_READ);
+		atomic_store(&e->news.owed_overtaken, r->overtaken_ns != 0);
+	}
+	atomic_store(&e->news.owed_since_ns, since_ns);
+	e->stats->owed_since_ns = since_ns;
+}
+
 int engine_round(struct engine *e, uint32_t timeout_ms)
 {
 	int ret;
@@ -302,6 +331,7 @@ int engine_round(struct engine *e, uint32_t timeout_ms)
 	tx_step(&e->link_tx);
 	e->front->ops->flush(e->front);
 	show_memory(e);
+	show_owed(e);
 	post_news(e);
 	return 0;
 }

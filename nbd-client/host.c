@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
@@ -18,8 +19,11 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/procfile.h"
@@ -36,6 +40,56 @@
 
 struct host_paths host_paths = { .run_dir = RUN_DIR, .proc = "/proc", .sys = "/sys",
 				 .cgroup = "/sys/fs/cgroup" };
+
+/* ---- the root directory ---- */
+
+/* Of /proc while a root is waited for; it stays good when that is moved. */
+static int watch_fd = -1;
+
+static bool same_file(int dir_fd, const char *a, const char *b)
+{
+	struct stat one, other;
+
+	return !fstatat(dir_fd, a, &one, 0) && !fstatat(dir_fd, b, &other, 0) &&
+	       one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+void host_watch_root(void)
+{
+	struct statfs fs;
+
+	/* What an initramfs is unpacked to. */
+	if (statfs("/", &fs) ||
+	    (fs.f_type != RAMFS_MAGIC && fs.f_type != TMPFS_MAGIC))
+		return;
+	watch_fd = open(host_paths.proc, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* In a container or name space of our own there is nobody to follow. */
+	if (same_file(watch_fd, "self/ns/mnt", "1/ns/mnt") &&
+	    same_file(watch_fd, "/", "1/root/."))
+		return;
+	if (watch_fd >= 0)
+		close(watch_fd);
+	watch_fd = -1;
+}
+
+void host_follow_root(void)
+{
+	int fd;
+
+	if (watch_fd < 0 || same_file(watch_fd, "/", "1/root/."))
+		return;
+	fd = openat(watch_fd, "1/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return; /* it is on its way */
+	if (fchdir(fd) || chroot("."))
+		log_say(LOG_LEVEL_ERR, "cannot follow to the new root: %s",
+			strerror(errno));
+	close(fd);
+	close(watch_fd);
+	watch_fd = -1;
+}
+
+/* ---- the process ---- */
 
 /* A file of this process: "status", "oom_score_adj", "task/12/stat". */
 static void self_path(const char *file, char *path, size_t path_bytes)

@@ -55,6 +55,16 @@ extern struct host_paths host_paths;
 #define HOST_ROW_CGROUP "memory cgroup"
 
 /*
+ * A process that was started from an initramfs has its root directory there, and
+ * finds no /proc, /sys, /dev and /run any more once the system has moved to its
+ * own root and taken these along. Called before, the first function sees to it
+ * that the second one follows, as soon as process 1 has another root than we; in
+ * each process, from time to time. It waits for nothing but the kernel's memory.
+ */
+void host_watch_root(void);
+void host_follow_root(void);
+
+/*
  * Grows the heap to what it will ever need, locks present and future memory,
  * exempts the process from the OOM killer, keeps huge pages out of it. Call
  * before the pinned region and the threads are made, so that they are locked

@@ -2,10 +2,12 @@
 /* Deadlines, and system calls on sockets. Control thread. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -123,6 +125,13 @@ int link_end_connect(int fd)
 #define KEEPALIVE_PROBES 3
 #define KEEPALIVE_DEFAULT_S 10
 
+/*
+ * The kernel gives up a connection, too, whose peer says that it lives but has
+ * no room (tcp_probe_timer): a server with a slow store, of which nobody knows
+ * then whether it still writes. So that has to last.
+ */
+#define UNACKNOWLEDGED_TIMEOUTS 6u
+
 static void set_tcp(int fd, int option, int value)
 {
 	/* Without it the connection is as good, only its end is seen later. */
@@ -144,7 +153,8 @@ void link_set_patience(int fd, uint32_t timeout_ms)
 	set_tcp(fd, TCP_KEEPIDLE, pause_s);
 	set_tcp(fd, TCP_KEEPINTVL, pause_s);
 	set_tcp(fd, TCP_KEEPCNT, KEEPALIVE_PROBES);
-	set_tcp(fd, TCP_USER_TIMEOUT, (int)timeout_ms);
+	set_tcp(fd, TCP_USER_TIMEOUT,
+		(int)(timeout_ms * UNACKNOWLEDGED_TIMEOUTS));
 }
 
 int link_disconnect(int fd)
@@ -187,6 +197,14 @@ ssize_t link_peek(int fd, void *to, size_t bytes)
 void link_shutdown(int fd, int how)
 {
 	shutdown(fd, how);
+}
+
+int link_queued(int fd)
+{
+	int bytes = 0;
+
+	(void)ioctl(fd, SIOCOUTQ, &bytes);
+	return bytes;
 }
 
 int link_family(int fd)

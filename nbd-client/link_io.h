@@ -46,8 +46,9 @@ int link_connect_result(int fd);
 int link_end_connect(int fd);
 
 /*
- * Gives a connection up on which for so long nothing we sent is acknowledged, or
- * on which, idle, the peer's host does not answer; 0: only the latter.
+ * Of a connection that is idle the peer's host is asked four times in timeout_ms,
+ * which is an hour at most. It is given up when that does not answer, or does not
+ * take what we sent, for six times as long; 0: when it does not answer for 40 s.
  */
 void link_set_patience(int fd, uint32_t timeout_ms);
 
@@ -59,5 +60,8 @@ ssize_t link_receive(int fd, void *to, size_t bytes);
 ssize_t link_peek(int fd, void *to, size_t bytes);
 void link_shutdown(int fd, int how);
 int link_family(int fd);
+
+/* Bytes sent that the peer's host has not yet taken. */
+int link_queued(int fd);
 
 #endif

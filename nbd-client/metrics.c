@@ -170,6 +170,17 @@ static void put_link_up(struct printer *p, const struct metrics_device *d)
 	sample(p, NULL, NULL, d->page.link == STATS_LINK_UP);
 }
 
+static void put_supervised(struct printer *p, const struct metrics_device *d)
+{
+	sample(p, NULL, NULL, d->page.supervised != 0);
+}
+
+static void put_interruption(struct printer *p, const struct metrics_device *d)
+{
+	begin(p, "");
+	put_seconds(p, d->page.interruption_max_ms * NS_PER_MS);
+}
+
 static void put_locked(struct printer *p, const struct metrics_device *d)
 {
 	sample(p, NULL, NULL, d->page.locked_kbytes * KIB);
@@ -318,6 +329,24 @@ static const struct family families[] = {
 	     "Times that a lost link was made anew."),
 	FROM(GAUGE, connect_attempts, "connect_attempts", NULL,
 	     "Attempts since the link was lost."),
+	FROM(COUNTER, unfenced, "unfenced_links", NULL,
+	     "Old links that were not seen to end before a new one was used."),
+
+	CALL(GAUGE, put_supervised, "supervised", NULL,
+	     "Whether somebody would take over if the process died."),
+	FROM(COUNTER, takeovers, "takeovers", NULL,
+	     "Times that a process died and another took over."),
+	FROM(COUNTER, watchdog_kills, "watchdog_kills", NULL,
+	     "Of these, processes that were stuck and were killed."),
+	FROM(COUNTER, upgrades, "upgrades", NULL,
+	     "Of these, because it ran another program."),
+	CALL(GAUGE, put_interruption, "takeover_max_seconds", "seconds",
+	     "The longest that nobody served, from death to takeover."),
+
+	FROM(COUNTER, probes, "probes", NULL,
+	     "Times that a silent server was asked on another connection."),
+	FROM(COUNTER, links_replaced, "links_replaced", NULL,
+	     "Links replaced because the server answered there."),
 
 	FROM(GAUGE, slots, "slots", NULL, "Places for requests."),
 	FROM(GAUGE, slots_reserve, "slots_reserve", NULL,

@@ -17,6 +17,7 @@ static struct {
 	socklen_t to_bytes;
 	struct sockaddr_un to;
 	bool ready_due; /* the device is there, and that is not told */
+	bool stopping;  /* that is told */
 	uint64_t
 		watchdog_ns; /* 0: none; a sign of life is due four times in it */
 	uint64_t alive_ns;   /* of the last one */
@@ -51,6 +52,7 @@ void notify_open(void)
 	notify.watchdog_ns = watchdog_ns();
 	notify.alive_ns = 0;
 	notify.ready_due = false;
+	notify.stopping = false;
 	notify.status[0] = '\0';
 	notify.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 }
@@ -76,8 +78,23 @@ void notify_ready(void)
 
 void notify_stopping(void)
 {
-	if (notify.fd >= 0)
-		(void)tell("STOPPING=1\nSTATUS=detaching");
+	if (notify.fd >= 0 && !notify.stopping)
+		notify.stopping = tell("STOPPING=1\nSTATUS=detaching");
+}
+
+void notify_progress(const char *text, uint32_t extend_s)
+{
+	char message[256];
+
+	if (notify.fd < 0)
+		return;
+	if (extend_s)
+		snprintf(message, sizeof(message),
+			 "EXTEND_TIMEOUT_USEC=%u000000\nSTATUS=%.180s",
+			 extend_s, text);
+	else
+		snprintf(message, sizeof(message), "STATUS=%.180s", text);
+	(void)tell(message);
 }
 
 static void tell_status(const struct stats_page *page)
@@ -106,7 +123,8 @@ void notify_step(const struct stats_page *page, uint64_t now_ns)
 		return;
 	if (notify.ready_due)
 		notify_ready();
-	tell_status(page);
+	if (!notify.stopping)
+		tell_status(page);
 	/* A quarter: what the manager cannot take now, it gets in time. */
 	if (notify.watchdog_ns &&
 	    now_ns - notify.alive_ns >= notify.watchdog_ns / 4 &&

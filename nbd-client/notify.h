@@ -19,8 +19,14 @@ void notify_close(void);
 /* The device is usable. */
 void notify_ready(void);
 
-/* It is going to be detached: this may take as long as it takes. */
+/* It is going to be detached: this may take as long as it takes. Told once. */
 void notify_stopping(void);
+
+/*
+ * From a command that the manager has started: what it is doing, and, if not 0,
+ * how many seconds it may take until the next word.
+ */
+void notify_progress(const char *text, uint32_t extend_s);
 
 /*
  * Once a second or so. Sends what has changed, and the watchdog's sign of life,

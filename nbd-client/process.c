@@ -13,6 +13,25 @@
 
 #define PROCESS_NONE ((struct process){ .fd = -1, .go_fd = -1 })
 
+static int open_pid(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int process_adopt(struct process *p, pid_t pid)
+{
+	int fd = open_pid(pid);
+
+	*p = PROCESS_NONE;
+	if (fd < 0)
+		return fd;
+	p->pid = pid;
+	p->fd = fd;
+	return 0;
+}
+
 int process_start(struct process *p, int (*main)(void *arg, int go_fd),
 		  void *arg)
 {
@@ -33,12 +52,12 @@ int process_start(struct process *p, int (*main)(void *arg, int go_fd),
 	}
 	*p = (struct process){
 		.pid = pid,
-		.fd = (int)syscall(SYS_pidfd_open, pid, 0),
+		.fd = open_pid(pid),
 		.go_fd = go_fd,
 	};
 	if (p->fd >= 0)
 		return 0;
-	error = errno;
+	error = -p->fd;
 	process_stop(p); /* what cannot be watched cannot be replaced */
 	return -error;
 }

@@ -28,6 +28,12 @@ struct process {
 int process_start(struct process *p, int (*main)(void *arg, int go_fd),
 		  void *arg);
 
+/*
+ * A child that was started before this process ran this program: -errno if it
+ * cannot be watched. It is not to be told to go.
+ */
+int process_adopt(struct process *p, pid_t pid);
+
 void process_go(const struct process *p);
 void process_kill(const struct process *p);
 

@@ -151,6 +151,11 @@ struct engine_config sizing_config(const struct attach_options *o,
 		c.slot_bytes = x->block_max - x->block_max % SLOT_BYTES_MIN;
 	if (c.slot_bytes < SLOT_BYTES_MIN)
 		c.slot_bytes = SLOT_BYTES_MIN;
+	/* The largest request then; but the kernel carries them. */
+	if (o->kernel_path) {
+		c.slots = 0;
+		return c;
+	}
 	if (o->reserve_bytes)
 		fit_slots(&c, o->reserve_bytes);
 	size_windows(&c, is_swap(o));
@@ -163,6 +168,8 @@ struct engine_config sizing_config(const struct attach_options *o,
 
 size_t sizing_pinned_bytes(const struct engine_config *c)
 {
+	if (!c->slots)
+		return 0;
 	return pin_pages(sizeof(struct engine)) +
 	       pin_pages(DEVICE_FRONT_BYTES) +
 	       pin_pages(engine_rx_bytes()) + pin_pages(c->record_bytes) +
@@ -204,7 +211,8 @@ static uint64_t queues_bytes(const struct engine_config *c)
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
 	return sizing_request_bytes(c) + PROGRAM_BYTES + PROCESS_BYTES +
-	       standby_bytes(c) + queues_bytes(c) + (c->record_bytes ? TLS_MEMORY_BYTES : 0);
+	       standby_bytes(c) + queues_bytes(c) +
+	       (c->record_bytes ? TLS_MEMORY_BYTES : 0);
 }
 
 static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
@@ -228,6 +236,8 @@ size_t sizing_pinned_lines(const struct engine_config *c,
 {
 	size_t n = 0;
 
+	if (!c->slots)
+		return 0;
 	add_line(ret_lines, &n, engine_reserve_bytes(c),
 		 "payload, reserve: %u slots of %u KiB", c->slots_reserve,
 		 c->slot_bytes / KIB);
@@ -352,8 +362,8 @@ uint32_t sizing_pair_bytes(const struct attach_options *o)
 struct host_needs sizing_needs(const struct attach_options *o, uint32_t queues)
 {
 	/* ublk copies from page to slot: nothing of the kernel's in between. */
-	uint64_t pair_bytes =
-		o->front == FRONT_UBLK ? 0 : 2ull * sizing_pair_bytes(o);
+	uint64_t pair_bytes = o->front == FRONT_UBLK || o->kernel_path ?
+				      0 : 2ull * sizing_pair_bytes(o);
 
 	return (struct host_needs){
 		/* the kernel doubles what setsockopt is given */

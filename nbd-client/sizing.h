@@ -22,7 +22,8 @@
 
 /*
  * Slots, their size and the windows. With o->reserve_bytes, as many slots as fit
- * into it with all else that is pinned; never fewer than SLOTS_MIN.
+ * into it with all else that is pinned; never fewer than SLOTS_MIN. None, and no
+ * windows, where no engine runs (o->kernel_path).
  */
 struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x);

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/stats.h"
 
@@ -65,9 +66,11 @@ static void fill_in(struct stats_page *page, const char *name)
 	memcpy(page->magic, STATS_MAGIC, sizeof(page->magic));
 	page->version = STATS_VERSION;
 	page->page_bytes = sizeof(*page);
+	page->handover = HANDOVER_LAYOUT;
 	page->pid = getpid();
 	(void)host_process_start(page->pid, &page->pid_start);
 	page->attached_at = (uint64_t)time(NULL);
+	page->link_since = page->attached_at;
 	snprintf(page->device, sizeof(page->device), "/dev/%s", name);
 	page->state = STATS_ATTACHING;
 }
@@ -102,8 +105,8 @@ static int make_page(const char *path, struct stats_page **ret_page)
 	return rc;
 }
 
-int stats_create(const char *name, struct stats_page **ret_page,
-		 struct err *err)
+static int create(const char *name, const struct stats_page *before,
+		  struct stats_page **ret_page, struct err *err)
 {
 	char path[256], temp[256];
 	struct stats_page *page = NULL;
@@ -120,12 +123,49 @@ int stats_create(const char *name, struct stats_page **ret_page,
 	if (!page)
 		return create_failed(temp, -rc, err);
 	fill_in(page, name);
+	page->upgrades = before->upgrades;
+	page->upgrades_refused = before->upgrades_refused;
 	if (rename(temp, path)) {
 		rc = create_failed(path, errno, err);
 		(void)unlink(temp);
 		munmap(page, sizeof(*page));
 		return rc;
 	}
+	*ret_page = page;
+	return 0;
+}
+
+int stats_create(const char *name, struct stats_page **ret_page,
+		 struct err *err)
+{
+	static const struct stats_page none;
+
+	return create(name, &none, ret_page, err);
+}
+
+int stats_create_again(const char *name, struct stats_page **ret_page,
+		       struct err *err)
+{
+	static struct stats_page head;
+	const struct stats_page *old;
+	struct stats_page *page;
+	char path[256];
+	int fd;
+
+	if (stats_open(name, &old, NULL) < 0) {
+		(void)stats_read_head(name, &head, NULL);
+		return create(name, &head, ret_page, err);
+	}
+	stats_close(old);
+	page_path(name, "", path, sizeof(path));
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return err_explain(err, NULL, errno, "cannot open %s", path);
+	page = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		    0);
+	close(fd);
+	if (page == MAP_FAILED)
+		return err_explain(err, NULL, errno, "cannot map %s", path);
 	*ret_page = page;
 	return 0;
 }
@@ -142,33 +182,28 @@ void stats_remove(const char *name, struct stats_page *page)
 
 /* ---- The reader's side ---- */
 
+static int damaged(const char *name, struct err *err)
+{
+	return err_set(err, X_FAILURE, EBADMSG,
+		       "the status file of %s is damaged; detach it with --force",
+		       name);
+}
+
 static int check_page(const char *name, const struct stats_page *page,
 		      struct err *err)
 {
-	bool ours = !memcmp(page->magic, STATS_MAGIC, sizeof(page->magic));
-
-	if (ours && (page->version != STATS_VERSION ||
-		     page->page_bytes != sizeof(*page)))
-		return err_set(err, X_FAILURE, EPROTONOSUPPORT,
-			       "%s was attached by another version of "
-			       "nbd-client; use that one", name);
 	/* Strings from another process: they must end. */
-	if (!ours || !memchr(page->device, 0, sizeof(page->device)) ||
+	if (!memchr(page->device, 0, sizeof(page->device)) ||
 	    !memchr(page->front, 0, sizeof(page->front)) ||
 	    !memchr(page->uri, 0, sizeof(page->uri)))
-		return err_set(err, X_FAILURE, EBADMSG,
-			       "the status file of %s is damaged; detach it "
-			       "with --force", name);
+		return damaged(name, err);
 	return 0;
 }
 
-int stats_open(const char *name, const struct stats_page **ret_page,
-	       struct err *err)
+static int open_file(const char *name, int *ret_fd, struct err *err)
 {
-	const struct stats_page *page;
-	struct stat st;
 	char path[256];
-	int fd, rc;
+	int fd;
 
 	page_path(name, "", path, sizeof(path));
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -178,19 +213,71 @@ int stats_open(const char *name, const struct stats_page **ret_page,
 			       "what is", name);
 	if (fd < 0)
 		return err_explain(err, NULL, errno, "cannot read %s", path);
-	/* Shorter than a page: reading it would be SIGBUS. */
-	if (fstat(fd, &st) || st.st_size != (off_t)sizeof(*page)) {
-		close(fd);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int read_head(int fd, const char *name, struct stats_page *ret,
+		     struct err *err)
+{
+	const size_t bytes = offsetof(struct stats_page, slots);
+
+	memset(ret, 0, sizeof(*ret));
+	if (pread(fd, ret, bytes, 0) != (ssize_t)bytes ||
+	    memcmp(ret->magic, STATS_MAGIC, sizeof(ret->magic)) != 0)
+		return damaged(name, err);
+	return 0;
+}
+
+int stats_read_head(const char *name, struct stats_page *ret, struct err *err)
+{
+	int fd, rc = open_file(name, &fd, err);
+
+	if (rc)
+		return rc;
+	rc = read_head(fd, name, ret, err);
+	close(fd);
+	return rc;
+}
+
+/* Shorter than a page: reading its mapping would be SIGBUS. */
+static int check_file(int fd, const char *name, struct err *err)
+{
+	static struct stats_page head;
+	struct stat st;
+	int rc = read_head(fd, name, &head, err);
+
+	if (rc)
+		return rc;
+	if (head.version != STATS_VERSION || head.page_bytes != sizeof(head))
 		return err_set(err, X_FAILURE, EPROTONOSUPPORT,
-			       "the status file of %s is damaged or of another "
-			       "version of nbd-client; detach it with --force",
-			       name);
+			       "%s was attached by another version of nbd-client; use that one, or "
+			       "have this one serve it: \"nbd-client upgrade %s\"",
+			       name, name);
+	if (fstat(fd, &st) || st.st_size != (off_t)sizeof(head))
+		return damaged(name, err);
+	return 0;
+}
+
+int stats_open(const char *name, const struct stats_page **ret_page,
+	       struct err *err)
+{
+	const struct stats_page *page;
+	int fd, rc = open_file(name, &fd, err);
+
+	if (rc)
+		return rc;
+	rc = check_file(fd, name, err);
+	if (rc) {
+		close(fd);
+		return rc;
 	}
 	page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, fd, 0);
 	rc = page == MAP_FAILED ? -errno : 0;
 	close(fd);
 	if (rc)
-		return err_explain(err, NULL, -rc, "cannot map %s", path);
+		return err_explain(err, NULL, -rc,
+				   "cannot map the status file of %s", name);
 	rc = check_page(name, page, err);
 	if (rc) {
 		stats_close(page);

@@ -31,6 +31,13 @@ extern const char *stats_run_dir;
 int stats_create(const char *name, struct stats_page **ret_page,
 		 struct err *err);
 
+/*
+ * The same for a process that made one when it still ran another program: maps
+ * that, as it is. If it is of another version, makes one.
+ */
+int stats_create_again(const char *name, struct stats_page **ret_page,
+		       struct err *err);
+
 /* Removes the file and, if page is not NULL, unmaps it. */
 void stats_remove(const char *name, struct stats_page *page);
 
@@ -53,6 +60,9 @@ uint32_t stats_queues(const struct stats_page *page);
 
 /* The oldest heartbeat of a data thread; 0: one has not beaten yet. */
 uint64_t stats_heartbeat_ns(const struct stats_page *page);
+
+/* Its head, up to `slots`, of whatever version it is; the rest is zero. */
+int stats_read_head(const char *name, struct stats_page *ret, struct err *err);
 
 /* Whether the daemon that made the page still runs. */
 bool stats_alive(const struct stats_page *page);

@@ -11,6 +11,8 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "nbd-client/handover.h"
+#include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
@@ -80,9 +82,15 @@ static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 	}
 	if (status == WORKER_GIVES_UP)
 		return err_set(err, X_FAILURE, ENODEV, "%s is gone", d->path);
-	log_say(LOG_LEVEL_ERR, "%s: the worker process has died: %s %d",
-		d->path, status > PROCESS_SIGNAL ? "signal" : "status",
-		status > PROCESS_SIGNAL ? status - PROCESS_SIGNAL : status);
+	if (s->replacing)
+		log_say(LOG_LEVEL_NOTICE, "%s: upgrading the worker process",
+			d->path);
+	else
+		log_say(LOG_LEVEL_ERR, "%s: the worker process has died: %s %d",
+			d->path, status > PROCESS_SIGNAL ? "signal" : "status",
+			status > PROCESS_SIGNAL ? status - PROCESS_SIGNAL :
+						  status);
+	s->replacing = false;
 	d->page->takeovers++;
 	/* The interruption goes on until somebody serves again. */
 	if (d->shared->ready_pid) {
@@ -97,7 +105,13 @@ static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 
 static void check_ready(struct supervisor *s)
 {
-	if (s->ready || s->device->shared->ready_pid != s->worker.pid)
+	if (s->device->shared->ready_pid != s->worker.pid)
+		return;
+	if (s->upgraded && !s->replacing) {
+		s->upgraded = false;
+		s->device->page->upgrades++;
+	}
+	if (s->ready)
 		return;
 	s->ready = true;
 	device_unlock(s->device);
@@ -136,14 +150,17 @@ static void count_stuck(struct supervisor *s, uint32_t queue)
  */
 static void count_ticks(struct supervisor *s)
 {
-	uint64_t heartbeat_ns = stats_heartbeat_ns(s->device->page);
+	const struct stats_page *page = s->device->page;
+	uint64_t heartbeat_ns = s->device->options->kernel_path ?
+					page->control_heartbeat_ns :
+					stats_heartbeat_ns(page);
 
 	s->silent_ticks++;
 	if (s->heartbeat_ns != heartbeat_ns)
 		s->silent_ticks = 0;
 	s->heartbeat_ns = heartbeat_ns;
 	s->stuck_ticks = 0;
-	for (uint32_t i = 0; i < stats_queues(s->device->page); i++)
+	for (uint32_t i = 0; i < stats_queues(page); i++)
 		count_stuck(s, i);
 	if (!s->stuck_ticks)
 		s->answered = false;
@@ -191,18 +208,45 @@ static void check_probe(struct supervisor *s)
 	forget_stuck(s);
 }
 
-/* To fork is to ask for memory, so while there is plenty. */
+/* To fork is to ask for memory, so while there is plenty, unless it must be. */
 static void tick(struct supervisor *s, uint64_t now_ns)
 {
 	const struct stats_page *page = s->device->page;
 
 	s->tick_ns = now_ns;
+	host_follow_root();
 	notify_step(page, now_ns);
 	watch(s);
-	if (s->standby.pid > 0 || s->worker.pid <= 0 || page->memory_tight ||
+	if (s->standby.pid > 0 || s->worker.pid <= 0 ||
+	    (page->memory_tight && !s->replacing) ||
 	    page->state != STATS_LIVE || !s->device->shared->ready_pid)
 		return;
 	(void)process_start(&s->standby, worker_take_over, s->device);
+}
+
+/* A worker of the program that was here before goes once another is prepared. */
+static void replace(struct supervisor *s)
+{
+	if (s->replacing && s->standby.pid > 0 &&
+	    s->device->page->standby_ready == s->standby.pid)
+		process_kill(&s->worker);
+}
+
+/* It serves, and is to go on until it is replaced. */
+static int adopt_worker(struct supervisor *s, struct err *err)
+{
+	int ret = process_adopt(&s->worker,
+				s->device->options->handover->worker_pid);
+
+	if (ret < 0)
+		return err_set(err, X_FAILURE, -ret,
+			       "cannot watch the worker process: %s",
+			       strerror(-ret));
+	s->ready = true;
+	s->replacing = true;
+	s->upgraded = true;
+	s->device->shared->ready_pid = s->worker.pid;
+	return 0;
 }
 
 int supervisor_start(struct supervisor *s, struct err *err)
@@ -213,6 +257,8 @@ int supervisor_start(struct supervisor *s, struct err *err)
 	s->standby = s->worker;
 	s->probe = s->worker;
 	s->device->page->supervised = 1;
+	if (s->device->options->handover)
+		return adopt_worker(s, err);
 	ret = process_start(&s->worker,
 			    s->device->options->recover ? worker_take_over :
 							  worker_attach,
@@ -231,6 +277,8 @@ int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
 
 	check_ready(s);
 	check_probe(s);
+	if (s->device->page->state == STATS_DETACHING)
+		notify_stopping();
 	if (process_ended(&s->standby, &status))
 		log_say(LOG_LEVEL_WARNING, "%s: the standby process has died",
 			s->device->path);
@@ -243,6 +291,7 @@ int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
 		take_over(s, now_ns);
 	if (s->ready && now_ns - s->tick_ns >= SUPERVISOR_TICK_MS * NS_PER_MS)
 		tick(s, now_ns);
+	replace(s);
 	show(s);
 	return 1;
 }
@@ -273,15 +322,41 @@ static void spawn_detach(struct device *d)
 			strerror(ret));
 }
 
-static void on_signal(struct device *d, int signal_fd)
+/* What this process holds it holds on, but its memory is gone: see handover.h. */
+static void upgrade(struct supervisor *s, pid_t asker)
 {
+	static struct handover h; /* large */
+	struct device *d = s->device;
+	int ret = -EAGAIN;
+
+	if (s->ready && s->worker.pid > 0 && d->page->state == STATS_LIVE &&
+	    d->shared->ready_pid == s->worker.pid) {
+		process_stop(&s->standby);
+		process_stop(&s->probe);
+		device_hand_over(d, &h);
+		h.worker_pid = s->worker.pid;
+		ret = handover_exec(&h, asker, d->options->argc,
+				    d->options->argv);
+	}
+	log_say(LOG_LEVEL_ERR,
+		"%s: cannot become the program of process %d: %s", d->path,
+		asker, strerror(-ret));
+	d->page->upgrades_refused++;
+}
+
+static void on_signal(struct supervisor *s, int signal_fd)
+{
+	struct device *d = s->device;
 	struct signalfd_siginfo info;
 
 	while (read(signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGHUP)
+		if (handover_is_asked(&info))
+			upgrade(s, (pid_t)info.ssi_pid);
+		if (info.ssi_signo != SIGTERM && info.ssi_signo != SIGINT)
 			continue;
 		log_say(LOG_LEVEL_NOTICE, "%s: signal %u: detaching", d->path,
 			info.ssi_signo);
+		notify_stopping();
 		spawn_detach(d);
 	}
 }
@@ -307,7 +382,7 @@ int supervisor_run(struct supervisor *s, int signal_fd, struct err *err)
 
 		poll(fds, 3, pause_ms(s));
 		if (fds[2].revents)
-			on_signal(s->device, signal_fd);
+			on_signal(s, signal_fd);
 		ret = supervisor_step(s, clock_now_ns(), err);
 	} while (ret > 0);
 	process_stop(&s->standby);

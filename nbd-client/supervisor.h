@@ -39,6 +39,8 @@ struct supervisor {
 	struct process standby;
 	struct process probe;  /* asks the server, see worker_probe() */
 	bool ready;            /* the first worker has attached */
+	bool replacing; /* the worker runs the program that was here before */
+	bool upgraded;  /* its successor is not ready yet */
 	uint64_t heartbeat_ns; /* of the worker, at the last tick */
 	uint32_t silent_ticks; /* for so many ticks it has not changed */
 	struct {
@@ -56,7 +58,8 @@ struct supervisor {
 /*
  * Serves the device, which is held: starts the first worker, and returns when
  * one has detached it, or the first one could not attach. 0, or -errno with *err
- * set. signal_fd: of SIGTERM and the like, which detach the device.
+ * set. signal_fd: of SIGTERM and the like, which detach the device; another one
+ * makes this another program, see handover.h.
  */
 int supervisor_run(struct supervisor *s, int signal_fd, struct err *err);
 

@@ -365,32 +365,50 @@ static bool same_area(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-int swap_is_active(const char *device, bool *ret_active)
+/* The rest of a line, behind the name: type, size and used, in KiB. */
+static uint64_t used_bytes(const char *rest)
+{
+	unsigned long long used = 0;
+
+	if (sscanf(rest, "%*s %*u %llu", &used) != 1)
+		return 0;
+	return used * 1024;
+}
+
+int swap_look(const char *device, bool *ret_active, uint64_t *ret_used_bytes)
 {
 	struct stat wanted, st;
-	char table[8192], *line, *next;
+	char table[8192], *line, *next, *rest;
 	int rc;
 
 	if (stat(device, &wanted))
 		return -errno;
 	rc = procfile_read(swap_table_path, table, sizeof(table));
-	if (rc == -ENOENT) { /* a kernel without swap */
-		*ret_active = false;
-		return 0;
-	}
-	if (rc < 0)
+	if (rc < 0 && rc != -ENOENT) /* -ENOENT: a kernel without swap */
 		return rc;
 	*ret_active = false;
+	*ret_used_bytes = 0;
 	/* The first line is a heading; a name ends at the first blank. */
-	line = strchr(table, '\n');
+	line = rc > 0 ? strchr(table, '\n') : NULL;
 	for (line = line ? line + 1 : NULL; line && *line; line = next) {
 		next = strchr(line, '\n');
 		if (next)
 			*next++ = '\0';
-		line[strcspn(line, " \t")] = '\0';
+		rest = line + strcspn(line, " \t");
+		if (*rest)
+			*rest++ = '\0';
 		unescape(line);
-		if (!stat(line, &st) && same_area(&wanted, &st))
-			*ret_active = true;
+		if (stat(line, &st) || !same_area(&wanted, &st))
+			continue;
+		*ret_active = true;
+		*ret_used_bytes = used_bytes(rest);
 	}
 	return 0;
+}
+
+int swap_is_active(const char *device, bool *ret_active)
+{
+	uint64_t used;
+
+	return swap_look(device, ret_active, &used);
 }

@@ -50,7 +50,11 @@ int swap_activate(const char *device, int priority, struct err *err);
  */
 int swap_deactivate(const char *device, struct err *err);
 
-/* By device number, not by name: /proc/swaps may use another name. */
+/*
+ * By device number, not by name: /proc/swaps may use another name. used: how much
+ * is swapped out to it.
+ */
+int swap_look(const char *device, bool *ret_active, uint64_t *ret_used_bytes);
 int swap_is_active(const char *device, bool *ret_active);
 
 /* "/proc/swaps"; unit tests point it elsewhere. */

@@ -187,6 +187,7 @@ int worker_take_over(void *device, int go_fd)
 		d->page->standby_ready = getpid();
 		if (!wait_for_go(go_fd, parent_fd))
 			return WORKER_FAILED;
+		host_follow_root();
 		/* The dead one may have been asked to detach. */
 		detaching = d->page->state == STATS_DETACHING;
 		ret = device_attach(d, &err);

@@ -3,13 +3,15 @@
 #ifndef CONN_RIG_H
 #define CONN_RIG_H
 
-#include "nbd-client/conn.h"
+#include "nbd-client/patience.h"
 #include "tests/fake_clock.h"
 #include "tests/fake_net.h"
 
 #define RIG_HANDSHAKE_MS 1000u
+#define RIG_REQUEST_MS 3000u
 
 extern struct conn rig_conn;
+extern struct patience rig_patience; /* with that */
 
 /* prepared: with ready sockets, as a swap device has. */
 void rig_open(bool tls, bool prepared);

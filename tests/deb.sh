@@ -102,7 +102,11 @@ replaced() {
 		[ ! -e "$root/usr/share/initramfs-tools/hooks/nbd" ]
 }
 check 'which is gone, but not its table' replaced
+echo 'uri=nbd://server/' >"$root/etc/nbd-client.d/nbd1.conf"
 check 'the old one can be purged' inside apt-get -q -y purge nbd-client
+check 'which takes no table and no file of ours' sh -c \
+	"grep '^nbd0 server' '$root/etc/nbdtab' && ls '$root/etc/nbd-client.d/nbd1.conf'"
+rm "$root/etc/nbd-client.d/nbd1.conf"
 check 'the program runs all the same' works
 check 'purge' inside apt-get -q -y purge nbd-reserve
 files >"$scratch/after"

@@ -6,6 +6,7 @@
 
 #include "common/bytes.h"
 #include "common/clock.h"
+#include "common/proto.h"
 #include "include/nbd-wire.h"
 #include "nbd-client/link_io.h"
 #include "nbd-client/link_tls.h"
@@ -161,6 +162,31 @@ static bool read_option(struct end *e)
 	return true;
 }
 
+/* Reads get no data: nobody looks at them. */
+static void answer_requests(struct end *e)
+{
+	struct proto_request r;
+	uint8_t head[sizeof(struct nbd_simple_reply)];
+
+	for (; e->in_bytes >= sizeof(struct nbd_request);
+	     drop_in(e, sizeof(struct nbd_request))) {
+		if (proto_get_request(&r, e->in) < 0) {
+			fake_net.faults++;
+			continue;
+		}
+		if (r.command == NBD_CMD_DISC) {
+			e->they_ended = true;
+			continue;
+		}
+		fake_net.asked = r.command;
+		fake_net.asked_offset = r.offset_bytes;
+		fake_net.asked_bytes = r.length_bytes;
+		proto_put_simple_reply(head, NBD_SUCCESS, r.cookie);
+		if (e->server != FAKE_UNANSWERED)
+			say(e, head, sizeof(head));
+	}
+}
+
 static void serve(struct end *e)
 {
 	if (e->server == FAKE_SILENT || e->reset)
@@ -176,7 +202,7 @@ static void serve(struct end *e)
 		return;
 	}
 	if (e->agreed)
-		e->in_bytes = 0;
+		answer_requests(e);
 	else
 		while (read_option(e))
 			;
@@ -311,7 +337,7 @@ int link_end_connect(int fd)
 
 void link_set_patience(int fd, uint32_t timeout_ms)
 {
-	(void)timeout_ms;
+	fake_net.timeout_ms = timeout_ms;
 	end_of(fd);
 }
 
@@ -375,6 +401,12 @@ void link_shutdown(int fd, int how)
 
 	e->we_ended = true;
 	e->cut |= how == SHUT_RDWR;
+}
+
+int link_queued(int fd)
+{
+	end_of(fd);
+	return fake_net.queued;
 }
 
 int link_family(int fd)

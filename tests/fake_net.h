@@ -23,6 +23,7 @@ enum fake_server {
 	FAKE_REFUSES,	  /* the export */
 	FAKE_CHANGED,	  /* another size */
 	FAKE_NO_END,	  /* good, but never closes its end */
+	FAKE_UNANSWERED,  /* negotiates, and answers no request */
 	FAKE_SERVERS,
 };
 
@@ -34,6 +35,11 @@ struct fake_net {
 	uint32_t open_max;
 	uint64_t made;
 	uint64_t faults; /* a closed socket was used */
+	int queued;	 /* link_queued() */
+	uint16_t asked;	 /* the last request: its command, and place */
+	uint64_t asked_offset;
+	uint32_t asked_bytes;
+	uint32_t timeout_ms; /* the last link_set_patience() */
 };
 
 extern struct fake_net fake_net;

@@ -64,6 +64,10 @@ static void fill_state(struct stats_page *page, uint64_t now_ns)
 	page->reconnects = 2;
 	snprintf(page->link_error, sizeof(page->link_error),
 		 "the server closed the connection");
+	page->supervised = 1;
+	page->takeovers = 3;
+	page->watchdog_kills = 1;
+	page->interruption_max_ms = 1250;
 	page->tls_records = STATS_RECORDS_KERNEL;
 	snprintf(page->tls_version, sizeof(page->tls_version), "TLSv1.3");
 	snprintf(page->tls_cipher, sizeof(page->tls_cipher),

@@ -4,6 +4,8 @@
  * the control thread drives it, against servers that take their time. No call
  * may take any, and whoever gives up gets out at once.
  */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,6 +94,58 @@ static void slow_ones_are_given_up_in_time(void **state)
 	}
 }
 
+static int tcp_option(int option)
+{
+	socklen_t bytes = sizeof(int);
+	int value = -1;
+
+	assert_int_equal(getsockopt(conn.fd, IPPROTO_TCP, option, &value,
+				    &bytes), 0);
+	return value;
+}
+
+static void until(enum conn_state state)
+{
+	while (conn.state != state) {
+		turn(1000);
+		if (conn.failed)
+			fail_msg("%s", conn.err.text);
+	}
+}
+
+/* Also a socket that has been used before, and by others. */
+static void silence_is_noticed_by_the_kernel(void **state)
+{
+	const int others = 7;
+	int reserved, on = 0;
+	socklen_t bytes = sizeof(on);
+
+	(void)state;
+	begin("");
+	conn_close(&conn);
+	assert_int_equal(sockets_prepare(&conn.sockets, AF_INET, &reserved,
+					 &err), 0);
+	conn.request_timeout_ms = 12000;
+	for (int i = 0; i < 4; i++) {
+		conn_hurry(&conn);
+		until(CONN_READY);
+		assert_true(sockets_is_ready(&conn.sockets, conn.fd));
+		assert_int_equal(getsockopt(conn.fd, SOL_SOCKET, SO_KEEPALIVE,
+					    &on, &bytes), 0);
+		assert_int_equal(on, 1);
+		assert_int_equal(tcp_option(TCP_KEEPIDLE), 3);
+		assert_int_equal(tcp_option(TCP_KEEPINTVL), 3);
+		assert_int_equal(tcp_option(TCP_USER_TIMEOUT), 72000);
+		setsockopt(conn.fd, IPPROTO_TCP, TCP_KEEPIDLE, &others,
+			   sizeof(others));
+		setsockopt(conn.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &others,
+			   sizeof(others));
+		conn_close(&conn);
+		until(CONN_DOWN);
+	}
+	end();
+}
+
 /* As in a detach in the midst of a handshake. */
 static void slow_handshake_is_left_at_once(void **state)
 {
@@ -117,6 +171,7 @@ int main(void)
 		cmocka_unit_test(good_server_is_reached),
 		cmocka_unit_test(slow_ones_are_given_up_in_time),
 		cmocka_unit_test(slow_handshake_is_left_at_once),
+		cmocka_unit_test(silence_is_noticed_by_the_kernel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

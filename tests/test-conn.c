@@ -46,6 +46,7 @@ static void bring_to(enum conn_state state)
 /* Where each event may lead to; 0: stays. What a step does is chance. */
 static const uint32_t leads_to[CONN_STATES][CONN_EVENTS] = {
 	[CONN_DOWN] = {
+		[CONN_EV_TAKEN] = IN(UP),
 		[CONN_EV_START] = IN(CONNECTING),
 		[CONN_EV_STEP] = IN(CONNECTING),
 		[CONN_EV_INHERIT] = IN(FENCE) | IN(DOWN),
@@ -101,6 +102,8 @@ static void every_state_answers_every_event(void **state)
 			if (s == CONN_CONNECTING && e == CONN_EV_CONNECTED) {
 				rig_conn.fd = rig_conn.dial.fd;
 				rig_conn.dial.fd = -1;
+			} else if (s == CONN_DOWN && e == CONN_EV_TAKEN) {
+				rig_conn.fd = rig_conn.sockets.ready[0];
 			}
 			conn_dispatch(&rig_conn, e);
 			if (may ? !(may & 1u << rig_conn.state) :
@@ -182,6 +185,13 @@ static void pauses_grow_and_are_forgotten(void **state)
 	assert_int_equal(conn_due_ms(&rig_conn, clock_now_ns()), 0);
 	/* one that did not: not at once */
 	rig_until(CONN_UP);
+	conn_shutdown(&rig_conn, 0);
+	rig_until(CONN_DOWN);
+	assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
+	/* one that lasted and has answered nothing: not at once, either */
+	rig_until(CONN_UP);
+	fake_clock_advance_us(1000u * CONN_GOOD_MS);
+	rig_conn.mute = true;
 	conn_shutdown(&rig_conn, 0);
 	rig_until(CONN_DOWN);
 	assert_true(conn_due_ms(&rig_conn, clock_now_ns()) > 0);
@@ -270,6 +280,42 @@ static void dead_process_is_fenced(void **state)
 	rig_close();
 }
 
+/* The driver of the kernel goes on with it; its end is that of any other. */
+static void living_link_is_adopted(void **state)
+{
+	int fd;
+
+	(void)state;
+	rig_open(false, true);
+	rig_until(CONN_UP);
+	fd = rig_conn.fd;
+	rig_conn.state = CONN_DOWN; /* in a new process */
+	rig_conn.fd = -1;
+	conn_adopt(&rig_conn, fd);
+	assert_int_equal(rig_conn.state, CONN_UP);
+	assert_int_equal(rig_conn.fd, fd);
+	rig_check();
+	conn_shutdown(&rig_conn, 0);
+	rig_until(CONN_DOWN);
+	rig_until(CONN_UP);
+	rig_close();
+}
+
+/* The kernel's nbd driver has no record layer but that of the kernel. */
+static void driver_needs_the_kernels_tls(void **state)
+{
+	struct err err = { 0 };
+
+	(void)state;
+	rig_open(true, true);
+	rig_conn.for_kernel = true;
+	assert_true(conn_open(&rig_conn, &err) < 0);
+	assert_int_equal(err.exit_code, X_KERNEL);
+	assert_non_null(strstr(err.text, "--kernel-path"));
+	rig_check();
+	rig_close();
+}
+
 static uint32_t changes;
 
 static void on_change(struct conn *c, enum conn_state was)
@@ -344,6 +390,8 @@ int main(void)
 		cmocka_unit_test(old_link_is_fenced),
 		cmocka_unit_test(operations_are_ended_in_time),
 		cmocka_unit_test(dead_process_is_fenced),
+		cmocka_unit_test(living_link_is_adopted),
+		cmocka_unit_test(driver_needs_the_kernels_tls),
 		cmocka_unit_test(changes_are_told),
 		cmocka_unit_test(no_socket_can_be_had),
 		cmocka_unit_test(full_queue_is_tried_again),

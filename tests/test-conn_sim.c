@@ -2,8 +2,8 @@
 /*
  * Millions of events on the connection's machine, by chance but the same each
  * time: servers of all kinds, time that jumps, an owner that takes, loses and
- * closes when it likes. It must keep its rules at each step, come up whenever
- * the server is good for a while, and lose no socket.
+ * closes when it likes, and that loses its patience. It must keep its rules at
+ * each step, come up whenever the server is good for a while, and lose no socket.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -21,6 +21,37 @@
 #define STORM 400u     /* of them between two times of peace */
 
 static uint64_t visits[CONN_STATES];
+static struct engine_owed owed;
+static uint64_t unanswered; /* probes */
+
+static void lose(int error)
+{
+	patience_end(&rig_patience);
+	conn_shutdown(&rig_conn, error);
+}
+
+/* The server owes an answer, or not, or has given a sign of it. */
+static void owner_waits(void)
+{
+	if (rig_conn.state != CONN_UP)
+		return;
+	if (fake_net_random(200) == 0)
+		owed.since_ns = 0;
+	if (!owed.since_ns && fake_net_random(4) == 0)
+		owed = (struct engine_owed){
+			.since_ns = clock_now_ns(),
+			.read = fake_net_random(2),
+			.overtaken = fake_net_random(2),
+		};
+	if (rig_patience.proved_ns)
+		fake_clock_advance_us(fake_net_random(1000000));
+	for (int i = 0; i < 4; i++) {
+		fake_net_progress();
+		unanswered += patience_step(&rig_patience) != -EAGAIN;
+	}
+	if (patience_look(&rig_patience, &owed) == PATIENCE_REPLACE)
+		lose(0);
+}
 
 static void owner_acts(void)
 {
@@ -37,12 +68,14 @@ static void owner_acts(void)
 		break;
 	case 2:
 		if (c->state == CONN_READY || c->state == CONN_UP)
-			conn_shutdown(c, errors[fake_net_random(5)]);
+			lose(errors[fake_net_random(5)]);
 		break;
 	case 3:
 		/* The engine lets go once its operations have ended. */
-		if (c->state == CONN_LOST || fake_net_random(20) == 0)
+		if (c->state == CONN_LOST || fake_net_random(20) == 0) {
+			patience_end(&rig_patience);
 			conn_close(c);
+		}
 		break;
 	case 4:
 		if (c->state == CONN_DOWN && fake_net_random(20) == 0)
@@ -58,7 +91,7 @@ static void one_event(void)
 {
 	int due_ms = conn_due_ms(&rig_conn, clock_now_ns());
 
-	switch (fake_net_random(8)) {
+	switch (fake_net_random(10)) {
 	case 0:
 		owner_acts();
 		break;
@@ -77,6 +110,10 @@ static void one_event(void)
 	case 4:
 	case 5:
 		fake_net_progress();
+		break;
+	case 6:
+	case 7:
+		owner_waits();
 		break;
 	default:
 		conn_step(&rig_conn);
@@ -106,6 +143,7 @@ static void simulate(bool tls)
 	else
 		rig_open(false, true);
 	memset(visits, 0, sizeof(visits));
+	unanswered = 0;
 	peace(); /* now it is known what the export is */
 	for (uint32_t i = 0; i < EVENTS; i++) {
 		one_event();
@@ -121,7 +159,8 @@ static void simulate(bool tls)
 			fail_msg("only %llu times in state %d",
 				 (unsigned long long)visits[s], s);
 	assert_true(rig_conn.unfenced > 0);
-	assert_true(fake_net.open_max <= (tls ? 1 : SOCKETS_COUNT + 1));
+	assert_true(rig_patience.replaced > 50 && unanswered > 100);
+	assert_true(fake_net.open_max <= SOCKETS_COUNT);
 	rig_close();
 }
 

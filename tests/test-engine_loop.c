@@ -373,6 +373,84 @@ static void open_fails(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, rig_set_up, rig_tear_down)
 
+/* ---- what the server owes ---- */
+
+static void expect_owed(uint64_t since_ns, uint64_t offset, bool read,
+			bool overtaken)
+{
+	const struct engine_owed owed = engine_owed(rig.e);
+
+	assert_int_equal(owed.since_ns, since_ns);
+	assert_int_equal(rig.stats.owed_since_ns, since_ns);
+	if (!since_ns)
+		return;
+	assert_int_equal(owed.offset, offset);
+	assert_int_equal(owed.read, read);
+	assert_int_equal(owed.overtaken, overtaken);
+}
+
+static uint64_t later(void)
+{
+	fake_clock_advance_us(1000000);
+	rig_rounds(1);
+	return fake_clock_ns;
+}
+
+/* Since when, for what, and what counts as a sign. */
+static void longest_debt_is_shown(void **state)
+{
+	uint64_t write, read, flush, start_ns, sign_ns;
+
+	(void)state;
+	rig_submit(NBD_CMD_WRITE, 4096, 512, 1);
+	later();
+	expect_owed(0, 0, false, false); /* nobody has asked yet */
+	rig_link_up();
+	start_ns = fake_clock_ns;
+	rig_submit(NBD_CMD_READ, 8192, 512, 2);
+	rig_submit(NBD_CMD_FLUSH, 0, 0, 3);
+	rig_settle();
+	write = rig_expect(NBD_CMD_WRITE, 4096, 512);
+	read = rig_expect(NBD_CMD_READ, 8192, 512);
+	flush = rig_expect(NBD_CMD_FLUSH, 0, 0);
+	later();
+	expect_owed(start_ns, 4096, false, false);
+	/* A later one is answered: the write has been there since. */
+	sign_ns = later();
+	rig_answer_simple(flush, 0);
+	expect_owed(sign_ns, 4096, false, true);
+	later();
+	expect_owed(sign_ns, 4096, false, true);
+	/* The oldest is: now the read is, and that was a sign of life. */
+	sign_ns = later();
+	rig_answer_simple(write, 0);
+	expect_owed(sign_ns, 8192, true, false);
+	/* So is a piece of an answer. */
+	sign_ns = later();
+	rig_answer_read(read, 8192, 512);
+	rig.reply.used -= 100;
+	rig_answer();
+	expect_owed(sign_ns, 8192, true, false);
+	later();
+	expect_owed(sign_ns, 8192, true, false);
+	rig_link_down();
+	assert_false(atomic_load(&rig.e->news.link_mute));
+	expect_owed(0, 0, false, false);
+	sign_ns = later();
+	rig_link_up();
+	rig_settle();
+	expect_owed(sign_ns, 8192, true, false);
+	rig_link_down();
+	assert_true(atomic_load(&rig.e->news.link_mute));
+	rig_link_up();
+	assert_int_equal(rig_serve_all(), 1);
+	later();
+	expect_owed(0, 0, false, false);
+	rig_link_down(); /* nobody has asked: that is not mute */
+	assert_false(atomic_load(&rig.e->news.link_mute));
+	rig_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -392,6 +470,7 @@ int main(void)
 		TEST(run_until_stopped),
 		TEST(run_with_a_broken_ring),
 		TEST(open_fails),
+		TEST(longest_debt_is_shown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

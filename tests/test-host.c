@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -313,6 +314,51 @@ static void without_privilege_all_is_missing(void **state)
 	assert_non_null(strstr(row(HOST_ROW_FIFO)->detail, "CAP_SYS_NICE"));
 }
 
+/*
+ * Out of an initramfs: a tmpfs is the root, and process 1 of its /proc has the
+ * same one, then another. Exit status 2: what has begun elsewhere stays there.
+ */
+static void follow_root(void)
+{
+	struct stat before, after;
+
+	if (unshare(CLONE_NEWNS) || mount("", "/", "", MS_REC | MS_PRIVATE, "") ||
+	    mount("tmpfs", dir, "tmpfs", 0, "") || chroot(dir) || chdir("/"))
+		_exit(1);
+	host_paths.proc = "/proc";
+	tree_put("", "proc/self/ns/mnt", "");
+	tree_put("", "system/there", "");
+	tree_link("/proc", "1/ns/mnt", "/proc/self/ns/mnt");
+	tree_link("/proc", "1/root", "/system");
+	host_watch_root();
+	host_follow_root();
+	if (!access("/there", F_OK))
+		_exit(2);
+	tree_drop("/proc", "1/root");
+	tree_link("/proc", "1/root", "/");
+	host_watch_root();
+	host_follow_root();
+	if (!access("/there", F_OK))
+		_exit(3);
+	tree_drop("/proc", "1/root");
+	tree_link("/proc", "1/root", "/system");
+	/* And /proc goes along, so that it cannot be found by its name. */
+	if (rename("/proc", "/system/proc"))
+		_exit(4);
+	host_follow_root();
+	if (access("/there", F_OK) || stat(".", &before) || stat("/", &after) ||
+	    before.st_ino != after.st_ino)
+		_exit(5);
+}
+
+static void the_root_is_followed(void **state)
+{
+	(void)state;
+	if (!has_capability(CAP_SYS_ADMIN) || !has_capability(CAP_SYS_CHROOT))
+		skip();
+	assert_int_equal(in_child(follow_root), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -325,6 +371,7 @@ int main(void)
 		cmocka_unit_test(the_seal_notices),
 		cmocka_unit_test(one_unlocked_page_is_noticed),
 		cmocka_unit_test(without_privilege_all_is_missing),
+		TEST(the_root_is_followed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

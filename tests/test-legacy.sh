@@ -66,4 +66,8 @@ check 'a host that was meant as a command' 6 '' '*the command status*' \
 	stauts 1 nbd0
 check 'a URI without a command' 2 '' '*attach URI*' nbd://localhost/ nbd0
 check 'a command comes first' 2 '' '*nbd-client list --help*' list -c nbd0
+check 'the kernel path is not of ublk' 2 '' '*--kernel-path*nbd device*' \
+	attach --kernel-path nbd://localhost/ ublk
+check 'the kernel path has no slots' 2 '' '*--kernel-path*leave out --depth*' \
+	attach --kernel-path --depth=8 nbd://localhost/
 exit $failed

@@ -291,6 +291,10 @@ static void values_are_those_of_the_page(void **state)
 		"nbd_client_request_errors_total{device=\"nbd0\","
 		"operation=\"write\"} 1\n",
 		"nbd_client_requests_in_flight{device=\"nbd0\"} 5\n",
+		"nbd_client_takeovers_total{device=\"nbd0\"} 3\n",
+		"nbd_client_watchdog_kills_total{device=\"nbd0\"} 1\n",
+		"nbd_client_supervised{device=\"nbd0\"} 1\n",
+		"nbd_client_takeover_max_seconds{device=\"nbd0\"} 1.250000000\n",
 		"nbd_client_locked_bytes{device=\"nbd0\"} 12641280\n",
 		"nbd_client_slots_free_min{device=\"nbd0\"} 4\n",
 		"nbd_client_group_peak_bytes{device=\"nbd0\","

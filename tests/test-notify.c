@@ -110,10 +110,25 @@ static void from_ready_to_stopping(void **state)
 	assert_string_equal(hear(), "STATUS=serving nbd://server/swap");
 	notify_stopping();
 	assert_string_equal(hear(), "STOPPING=1\nSTATUS=detaching");
-	page.state = STATS_DETACHING;
+	/* Swap is switched off while the device is as it was. */
 	page.link = STATS_LINK_DOWN;
 	notify_step(&page, START_NS + NS_PER_S);
+	notify_stopping();
+	page.state = STATS_DETACHING;
+	notify_step(&page, START_NS + 2 * NS_PER_S);
 	assert_string_equal(hear(), "");
+}
+
+static void progress_of_a_command(void **state)
+{
+	(void)state;
+	notify_progress("too early", 1);
+	notify_open();
+	notify_progress("half of it", 90);
+	assert_string_equal(hear(), "EXTEND_TIMEOUT_USEC=90000000\n"
+				    "STATUS=half of it");
+	notify_progress("half of it", 0);
+	assert_string_equal(hear(), "STATUS=half of it");
 }
 
 static void abstract_name(void **state)
@@ -217,6 +232,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(nobody_to_tell),
 		TEST(from_ready_to_stopping),
+		TEST(progress_of_a_command),
 		TEST(abstract_name),
 		TEST(status_only_when_new),
 		TEST(told_again),

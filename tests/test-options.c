@@ -422,6 +422,7 @@ static void attach_passes_the_rest(void **state)
 		"nbd://h/", "--swapon", "--force", "--foreground",
 		"--block-size=4k", "--depth=2", "--slot-size=1M",
 		"--handshake-timeout=3", "--dead-timeout=60",
+		"--request-timeout=7",
 		"--min-free=65536", "--size=1G", NULL
 	};
 	char out[64];
@@ -436,6 +437,7 @@ static void attach_passes_the_rest(void **state)
 	assert_int_equal(seen.slot_bytes, 1 << 20);
 	assert_int_equal(seen.handshake_ms, 3000);
 	assert_int_equal(seen.dead_timeout_s, 60);
+	assert_int_equal(seen.request_timeout_ms, 7000);
 	assert_true(seen.size_bytes == 1u << 30);
 	assert_int_equal(seen.min_free_kbytes, 65536);
 	/* the daemon prints it itself, when it is ready */

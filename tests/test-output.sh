@@ -123,5 +123,7 @@ check 'attach --dry-run' valid windows \
 	"$client" attach --dry-run --json "$uri"
 check 'attach --dry-run --swap' valid kernel \
 	"$client" attach --dry-run --swap --json "$uri"
+check 'attach --dry-run --kernel-path' valid process \
+	"$client" attach --dry-run --kernel-path --json "$uri"
 
 exit $failed

@@ -62,7 +62,7 @@ static void one_that_does_not(void **state)
 	(void)state;
 	assert_int_equal(probe_script("never-answer"), -ETIMEDOUT);
 	assert_int_equal(err.exit_code, X_UNREACHABLE);
-	assert_non_null(strstr(err.text, "does not answer a read"));
+	assert_non_null(strstr(err.text, "does not answer it"));
 	assert_int_equal(probe_script("close-after=0"), -ECONNRESET);
 }
 
@@ -80,7 +80,6 @@ static void one_with_tls(void **state)
 	assert_int_equal(tls_open(&tls, &options, &addr, &err), 0);
 	if (probe(server.uri, &tls, 10000) < 0)
 		fail_msg("%s", err.text);
-	assert_int_equal(conn.records, STATS_RECORDS_OURS);
 	tls_close(&tls);
 	real_server_stop(&server);
 }

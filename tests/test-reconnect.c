@@ -16,9 +16,12 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "common/clock.h"
+#include "nbd-client/patience.h"
 #include "nbd-client/tls_memory.h"
 #include "tests/kernel_end.h"
 #include "tests/real_server.h"
+#include "tests/script_server.h"
 #include "tests/test_certs.h"
 
 #define DISK_BYTES (4u * MIB)
@@ -50,6 +53,8 @@ static struct run {
 	uint32_t in_flight_bytes;
 	uint32_t done;
 	uint32_t reconnects;
+	struct patience patience;
+	struct script_server odd;
 } r;
 
 /* ---- the control thread's part, which never blocks here ---- */
@@ -103,6 +108,18 @@ static void until(enum conn_state state)
 				 r.k.conn.state);
 		on_news();
 	}
+}
+
+/* The wait for the news and for the kernel ends often enough for this. */
+static void be_patient(void)
+{
+	const struct engine_owed owed = engine_owed(r.k.engine);
+
+	if (!r.patience.limit_ns || r.k.conn.state != CONN_UP)
+		return;
+	(void)patience_step(&r.patience);
+	if (patience_look(&r.patience, &owed) == PATIENCE_REPLACE)
+		engine_post(r.k.engine, MAIL_LINK_DROP);
 }
 
 static void kill_server(void)
@@ -202,6 +219,7 @@ static void finish_one(void)
 static void run(uint32_t count, bool more)
 {
 	uint32_t goal = r.done + count;
+	uint64_t last_ns = clock_now_ns();
 
 	while (r.done < goal && (more || r.in_flight)) {
 		struct pollfd fds[] = {
@@ -212,7 +230,10 @@ static void run(uint32_t count, bool more)
 		if (more)
 			start_some();
 		reconnect();
-		if (poll(fds, 2, LONG_MS) < 1)
+		be_patient();
+		if (poll(fds, 2, r.patience.limit_ns ? 10 : LONG_MS) > 0)
+			last_ns = clock_now_ns();
+		if (clock_now_ns() - last_ns > LONG_MS * NS_PER_MS)
 			fail_msg("%u requests have no answer for %d ms",
 				 r.in_flight, LONG_MS);
 		if (fds[0].revents)
@@ -252,10 +273,13 @@ static void open_run(const struct real_server_kind *kind)
 
 static void close_run(void)
 {
+	if (r.patience.limit_ns)
+		patience_end(&r.patience);
 	assert_true(kernel_end_close(&r.k));
 	assert_int_equal(r.k.stats.states[REQUEST_FREE], SLOTS);
 	assert_int_equal(r.k.stats.stray_mallocs, 0);
-	real_server_stop(&r.server);
+	if (r.server.pid)
+		real_server_stop(&r.server);
 	r.server.pid = 0;
 }
 
@@ -265,6 +289,7 @@ static int tear_down(void **state)
 	(void)state;
 	if (r.server.pid)
 		real_server_stop(&r.server);
+	script_server_stop(&r.odd);
 	return 0;
 }
 
@@ -382,6 +407,62 @@ static void given_up_and_back(void **state)
 	close_run();
 }
 
+/* Three connections fall silent in the midst of it all; probes are answered. */
+static void silent_link_is_replaced(void **state)
+{
+	const uint32_t silent = 3, requests = 40;
+	char behaviour[64];
+
+	(void)state;
+	memset(&r, 0, sizeof(r));
+	snprintf(behaviour, sizeof(behaviour), "-s %u -c %u never-answer=%u",
+		 DISK_BYTES, 2 * silent - 1, requests);
+	script_server_start(&r.odd, behaviour);
+	r.serving = true;
+	if (kernel_end_open(&r.k, r.odd.uri, SLOTS, SLOT_BYTES, &r.err) < 0)
+		fail_msg("%s", r.err.text);
+	patience_init(&r.patience, &r.k.conn, 100);
+	run(silent * requests + 1, true);
+	/* A probe that comes too late on a busy machine uses one up, too. */
+	assert_in_range(r.patience.replaced, 1, silent);
+	assert_int_equal(r.reconnects, r.patience.replaced);
+	run(200, true);
+	run(DEPTH, false);
+	check_whole_disk();
+	close_run();
+	assert_true(r.k.stats.replayed_total > 0);
+}
+
+/* A server that is only stopped gets no request twice. */
+static void stopped_server_is_waited_for(void **state)
+{
+	uint64_t end_ns;
+
+	(void)state;
+	open_run(&real_server_nbdkit);
+	patience_init(&r.patience, &r.k.conn, 100);
+	run(50, true);
+	kill(r.server.pid, SIGSTOP);
+	end_ns = clock_now_ns() + LONG_MS * NS_PER_MS;
+	while (r.patience.probes < 3) {
+		struct pollfd fd = { .fd = r.k.pair[0], .events = POLLIN };
+
+		assert_true(clock_now_ns() < end_ns);
+		start_some();
+		be_patient();
+		if (poll(&fd, 1, 10) == 1)
+			finish_one();
+	}
+	kill(r.server.pid, SIGCONT);
+	run(200, true);
+	run(DEPTH, false);
+	assert_int_equal(r.patience.replaced, 0);
+	assert_int_equal(r.reconnects, 0);
+	check_whole_disk();
+	close_run();
+	assert_int_equal(r.k.stats.replayed_total, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +472,9 @@ int main(void)
 		cmocka_unit_test_teardown(killed_amid_io_in_tls, tear_down),
 		cmocka_unit_test_teardown(idle_link_is_lost, tear_down),
 		cmocka_unit_test_teardown(given_up_and_back, tear_down),
+		cmocka_unit_test_teardown(silent_link_is_replaced, tear_down),
+		cmocka_unit_test_teardown(stopped_server_is_waited_for,
+					  tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

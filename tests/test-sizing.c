@@ -261,6 +261,31 @@ static void lines_are_the_sums(void **state)
 	assert_int_equal(sum, sizing_footprint_bytes(&c));
 }
 
+/* Without an engine there is nothing to pin, and nothing between it and kernel. */
+static void kernel_path(void **state)
+{
+	const struct attach_options o = {
+		.swap = SWAP_YES,
+		.slots = SLOTS_DEFAULT,
+		.slot_bytes = SLOT_BYTES_DEFAULT,
+		.kernel_path = true,
+	};
+	struct engine_config c = sizing_config(&o, &export);
+	struct host_needs needs = sizing_needs(&o, 1);
+	struct sizing_line lines[SIZING_LINES_MAX];
+	uint64_t sum = 0;
+	size_t count = sizing_process_lines(&c, lines);
+
+	(void)state;
+	assert_int_equal(c.slot_bytes, SLOT_BYTES_DEFAULT);
+	assert_int_equal(sizing_request_bytes(&c), 0);
+	for (size_t i = 0; i < count; i++)
+		sum += lines[i].bytes;
+	assert_int_equal(sum, sizing_footprint_bytes(&c));
+	assert_int_equal(needs.front_send_bytes + needs.front_receive_bytes, 0);
+	assert_true(needs.link_send_bytes && needs.link_receive_bytes);
+}
+
 static void pair_buffers(void **state)
 {
 	const struct attach_options disk = { .swap = SWAP_NO };
@@ -288,6 +313,7 @@ int main(void)
 		cmocka_unit_test(pinned_is_what_is_carved),
 		cmocka_unit_test(reserve_decides_the_slots),
 		cmocka_unit_test(lines_are_the_sums),
+		cmocka_unit_test(kernel_path),
 		cmocka_unit_test(pair_buffers),
 	};
 

@@ -180,6 +180,41 @@ static void other_files_are_refused(void **state)
 	assert_null(seen);
 }
 
+/* Another program of the same process: of this version, and of one before. */
+static void made_again(void **state)
+{
+	struct stats_page *first, *again, head;
+	const struct stats_page *seen;
+	struct err err = { 0 };
+
+	(void)state;
+	assert_int_equal(stats_create("nbd0", &first, NULL), 0);
+	first->takeovers = 7;
+	first->upgrades = 2;
+	assert_int_equal(stats_create_again("nbd0", &again, &err), 0);
+	assert_ptr_not_equal(again, first);
+	assert_int_equal(again->takeovers, 7);
+	again->reconnects = 5;
+	assert_int_equal(first->reconnects, 5);
+	stats_close(again);
+
+	first->version++;
+	assert_int_equal(stats_open("nbd0", &seen, &err), -EPROTONOSUPPORT);
+	assert_non_null(strstr(err.text, "nbd-client upgrade nbd0"));
+	assert_int_equal(stats_read_head("nbd0", &head, &err), 0);
+	assert_int_equal(head.pid, getpid());
+	assert_int_equal(head.upgrades, 2);
+	assert_int_equal(head.takeovers, 0); /* it may lie elsewhere there */
+	assert_int_equal(stats_create_again("nbd0", &again, &err), 0);
+	assert_int_equal(stats_open("nbd0", &seen, &err), 0);
+	assert_int_equal(seen->takeovers, 0);
+	assert_int_equal(seen->upgrades, 2);
+	stats_close(seen);
+	stats_close(again);
+	stats_remove("nbd0", first);
+	assert_int_equal(stats_read_head("nbd0", &head, &err), -ENOENT);
+}
+
 static void collect(const char *name, const struct stats_page *page, void *arg)
 {
 	char *names = arg;
@@ -306,6 +341,7 @@ int main(void)
 		TEST(a_copy_is_of_all_queues),
 		TEST(a_living_page_is_not_replaced),
 		TEST(other_files_are_refused),
+		TEST(made_again),
 		TEST(each_in_order),
 		cmocka_unit_test(buckets),
 		cmocka_unit_test(percentiles),

@@ -14,6 +14,8 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
+#include "nbd-client/handover.h"
+#include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/worker.h"
 
@@ -39,6 +41,14 @@ int process_start(struct process *p, int (*main)(void *arg, int go_fd),
 		return -fork_error;
 	fakes[count] = (struct fake){ .main = main, .status = ALIVE };
 	p->pid = ++count;
+	return 0;
+}
+
+int process_adopt(struct process *p, pid_t pid)
+{
+	assert_int_equal(pid, 1);
+	fakes[count++] = (struct fake){ .status = ALIVE };
+	*p = (struct process){ .pid = pid, .fd = -1, .go_fd = -1 };
 	return 0;
 }
 
@@ -86,6 +96,21 @@ int worker_probe(void *device, int go_fd)
 	return go_fd;
 }
 
+/* ---- the manager that is told ---- */
+
+static uint32_t stopping; /* times, before any process ended */
+
+void notify_step(const struct stats_page *p, uint64_t at_ns)
+{
+	(void)p;
+	(void)at_ns;
+}
+
+void notify_stopping(void)
+{
+	stopping += fakes[0].status == ALIVE;
+}
+
 /* ---- the device around it ---- */
 
 static struct stats_page page;
@@ -101,6 +126,13 @@ void device_unlock(struct device *d)
 {
 	assert_ptr_equal(d, &device);
 	unlocked++;
+}
+
+/* The signal for it has a test of its own. */
+void device_hand_over(const struct device *d, struct handover *ret)
+{
+	assert_null(d);
+	assert_null(ret);
 }
 
 static void on_ready(const char *path, void *arg)
@@ -299,10 +331,12 @@ static void detached(void **state)
 {
 	(void)state;
 	begin_with_standby();
+	stopping = 0;
 	page.state = STATS_DETACHING;
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(step_tick(false),
 				 1); /* drains; nobody bites */
+	assert_in_range(stopping, 1, 100);
 	fakes[0].status = WORKER_DETACHED;
 	assert_int_equal(step(), 0);
 	assert_false(fakes[1].told);
@@ -340,6 +374,22 @@ static void silence_of_one_is_ended(void **state)
 		assert_int_equal(step_tick(true), 1);
 	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
 	assert_int_equal(page.watchdog_kills, 1);
+}
+
+/* Without a data thread it is the control thread's. */
+static void heartbeat_of_the_kernels_own_path(void **state)
+{
+	(void)state;
+	options.kernel_path = true;
+	begin_with_standby();
+	for (int i = 0; i < 100; i++) {
+		page.control_heartbeat_ns++;
+		assert_int_equal(step_tick(false), 1);
+	}
+	assert_int_equal(fakes[0].status, ALIVE);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(step_tick(true), 1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
 }
 
 static void machine_stood_still(void **state)
@@ -470,6 +520,62 @@ static void slow_is_not_stuck(void **state)
 	assert_int_equal(fakes[0].status, ALIVE);
 }
 
+/* The program is another one, and a worker of the one before serves. */
+static void begin_again(void)
+{
+	static const struct handover handover = { .worker_pid = 1 };
+
+	memset(fakes, 0, sizeof(fakes));
+	count = 0;
+	s = (struct supervisor){ .device = &device };
+	options.handover = &handover;
+	page.state = STATS_LIVE;
+	page.memory_tight = 1;
+	assert_int_equal(supervisor_start(&s, &err), 0);
+}
+
+static void worker_is_replaced(void **state)
+{
+	(void)state;
+	begin_again();
+	step_ticks(1);
+	assert_int_equal(page.worker_pid, 1);
+	assert_int_equal(page.standby_pid, 2); /* however tight memory is */
+	assert_ptr_equal(fakes[1].main, worker_take_over);
+	step_ticks(100);
+	assert_int_equal(fakes[0].status, ALIVE); /* nobody else could serve */
+	page.standby_ready = 2;
+	assert_int_equal(step(), 1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+	assert_int_equal(step(), 1);
+	assert_true(fakes[1].told);
+	assert_int_equal(page.worker_pid, 2);
+	assert_int_equal(shared.died_ns, now_ns);
+	assert_int_equal(page.upgrades, 0);
+	shared.ready_pid = 2;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.upgrades, 1);
+	/* From here on it is as ever. */
+	step_ticks(100);
+	assert_int_equal(page.standby_pid, 0);
+	assert_int_equal(page.upgrades, 1);
+	assert_int_equal(page.takeovers, 1);
+}
+
+static void worker_dies_before_that(void **state)
+{
+	(void)state;
+	begin_again();
+	fakes[0].status = PROCESS_SIGNAL + SIGSEGV;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.worker_pid, 2);
+	assert_true(fakes[1].told);
+	shared.ready_pid = 2;
+	assert_int_equal(step(), 1);
+	assert_int_equal(page.upgrades, 1);
+	assert_int_equal(count, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -484,12 +590,15 @@ int main(void)
 		cmocka_unit_test_setup(detached, setup),
 		cmocka_unit_test_setup(silence_is_ended, setup),
 		cmocka_unit_test_setup(silence_of_one_is_ended, setup),
+		cmocka_unit_test_setup(heartbeat_of_the_kernels_own_path, setup),
 		cmocka_unit_test_setup(machine_stood_still, setup),
 		cmocka_unit_test_setup(watchdog_is_off, setup),
 		cmocka_unit_test_setup(stuck_one_is_ended, setup),
 		cmocka_unit_test_setup(stuck_queue_is_ended, setup),
 		cmocka_unit_test_setup(server_does_not_answer, setup),
 		cmocka_unit_test_setup(slow_is_not_stuck, setup),
+		cmocka_unit_test_setup(worker_is_replaced, setup),
+		cmocka_unit_test_setup(worker_dies_before_that, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,11 +79,11 @@ nothing() {
 	generate && [ -z "$(made)" ]
 }
 all_tables() {
-	mkdir -p "$dir/etc/nbd-client"
+	mkdir -p "$dir/etc/nbd-client.d"
 	printf '%s\n' '/dev/nbd0 none swap sw,_netdev 0 0' \
 		'	/dev/nbd12p2 /mnt ext4 _netdev 0 0' >"$dir/etc/fstab"
 	printf '%s\n' '# a comment' 'nbd3 host export swap' >"$dir/etc/nbdtab"
-	: >"$dir/etc/nbd-client/ublkb1.conf"
+	: >"$dir/etc/nbd-client.d/ublkb1.conf"
 	generate || return
 	for node in nbd0 nbd12p2 nbd3 ublkb1; do
 		for kind in device swap; do
@@ -124,7 +124,7 @@ no_cycle() {
 		"$dir/cycle/sysinit.target" 2>&1 | grep 'ordering cycle'
 }
 check 'nothing is made of what is not ours' nothing
-check 'drop-ins for fstab, nbdtab and /etc/nbd-client' all_tables
+check 'drop-ins for fstab, nbdtab and /etc/nbd-client.d' all_tables
 if command -v systemd-analyze >/dev/null; then
 	check 'swap and the network do not wait for each other' no_cycle
 else

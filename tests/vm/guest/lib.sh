@@ -71,6 +71,9 @@ server_start() { # NAME PORT MB [ro]
 
 # ---- the client; sets DEV
 
+# Whether the nbd driver talks to the server itself.
+kernel_path() { case " $options " in *' --kernel-path '*) ;; *) false ;; esac; }
+
 # client_attach NAME PORT [swap|swapon|ro]
 client_attach() {
 	case $front in
@@ -209,8 +212,10 @@ after() {
 # connected, which our client lends to a spare device on purpose.  "Possible stuck
 # request" is a timer of a second, without which nbd does not repeat what a dead
 # client took along: how long a stop was is judged by the gauge.  A scenario that
-# kills the client adds what nbd says of that, in $expected.
+# kills the client, or the server of a driver that talks to it, adds what nbd says
+# of that, in $expected.
 expected=
+of_a_dead_socket='nbd[0-9]+: (Receive (control|data) failed|Send (control|data) failed|Possible stuck request|Request send failed, requeueing|Dead connection)'
 kernel_fine() {
 	line=$(dmesg | grep -v -E "Possible stuck request|Receive control failed \\(result -107\\)|Send disconnect failed${expected:+|$expected}" |
 		grep -i -m 1 -E 'I/O error|(read|write)-error on swap|(nbd|ublkb)[0-9]*: .*(timed out|stuck|error|dead|fail|invalid|unexpected|double|wrong)')
