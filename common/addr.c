@@ -434,6 +434,20 @@ static int parse_uri(struct addr *a, struct span scheme, struct span rest,
 
 /* ---- Entry points ---- */
 
+size_t addr_first_bytes(const char *list)
+{
+	const char *comma = list;
+
+	while ((comma = strchr(comma, ',')) != NULL) {
+		const char *scheme = ++comma;
+
+		if (strncasecmp(scheme, "nbd", 3) == 0 &&
+		    strncmp(scheme + strcspn(scheme, ":/,?"), "://", 3) == 0)
+			return (size_t)(comma - 1 - list);
+	}
+	return strlen(list);
+}
+
 int addr_parse(struct addr *ret, const char *uri, struct err *err)
 {
 	const char *colon = strstr(uri, "://");

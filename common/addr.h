@@ -71,6 +71,12 @@ struct addr {
  */
 int addr_parse(struct addr *ret, const char *uri, struct err *err);
 
+/*
+ * Of a list "URI,URI": the length of the first. A comma belongs to a URI unless
+ * another one begins behind it.
+ */
+size_t addr_first_bytes(const char *list);
+
 /* HOST and PORT as separate words; port may be NULL: 10809. */
 int addr_parse_host(struct addr *ret, const char *host, const char *port,
 		    struct err *err);

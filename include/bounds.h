@@ -80,6 +80,16 @@
  */
 #define REQUEST_TIMEOUT_S_DEFAULT 10u
 
+/*
+ * Pauses before a request that the server has failed is asked again, the first
+ * and the longest; and for how long, with swap: what a store needs to fail over,
+ * and less than the two minutes after which the kernel reports a hung task.
+ */
+#define RETRY_PAUSE_MIN_MS 100u
+#define RETRY_PAUSE_MAX_MS 2000u
+#define RETRY_S_DEFAULT 60u
+#define RETRY_S_MAX 86400u
+
 /* Errors in the chunks of one reply before the server is called mad. */
 #define ERROR_CHUNKS_MAX 64u
 
@@ -88,6 +98,12 @@
 
 /* From a disconnect, or a daemon's last answer, until the device is free. */
 #define GONE_TIMEOUT_MS 10000u
+
+/*
+ * Servers of one device: gateways to the same store. Of each its address and a
+ * URI of 5 KiB are kept.
+ */
+#define ENDPOINTS_MAX 4u
 
 /* Ports that the user exempts from shedding: two comparisons each, a packet. */
 #define SHED_PORTS_MAX 16u

@@ -75,6 +75,8 @@ struct stats_data {
 	uint64_t in_flight_max;
 	uint64_t parked_total;     /* requests that had to wait for the link */
 	uint64_t replayed_total;   /* sent again after a lost link */
+	uint64_t retried_total;    /* asked again after an error of the server's */
+	uint64_t retries_failed;   /* whose time for that was over */
 	uint64_t stale_replies;    /* a cookie of an earlier generation */
 	uint64_t link_sends;       /* sendmsg to the server */
 	uint64_t link_receives;    /* receives from the server */
@@ -138,6 +140,14 @@ enum stats_shed {
 	STATS_SHED_SHEDDING,
 };
 
+/* One of the servers of a device. */
+struct stats_endpoint {
+	char uri[URI_TEXT_BYTES];
+	char error[160]; /* why it could not be used, last; escaped */
+	uint32_t link;	 /* enum stats_link, of the connection there */
+	uint32_t reserved;
+};
+
 #define STATS_GUARANTEES 24
 
 struct stats_guarantee {
@@ -167,7 +177,7 @@ struct stats_page {
 	char device[DEVICE_NAME_BYTES]; /* "/dev/nbd0" */
 	char front[16];                 /* "nbd" */
 	char uri[URI_TEXT_BYTES];
-	uint64_t export_bytes;
+	uint64_t export_bytes; /* of the device */
 	uint32_t export_flags; /* NBD_FLAG_* as the server gave them */
 	uint32_t block_bytes;  /* logical block size of the device */
 	uint32_t server_block_min;
@@ -198,9 +208,16 @@ struct stats_page {
 	uint64_t connect_attempts; /* since the link was lost */
 	char link_error[160]; /* why it was lost, or not made, last; escaped */
 	uint64_t request_timeout_ms; /* as asked for; 0: none */
+	uint64_t retry_ms; /* for so long; 0: errors go to the kernel */
 	uint64_t probes;	     /* of a server that owed an answer for so long */
 	uint64_t links_replaced;     /* because a probe was answered */
 	uint64_t unfenced; /* old connections whose end was not seen */
+	uint32_t endpoint; /* the server in use, or used last; from 0 */
+	uint32_t endpoint_count; /* constant, as are their URIs */
+	struct stats_endpoint endpoints[ENDPOINTS_MAX];
+	uint64_t failovers;	  /* times that another server came into use */
+	uint64_t available_bytes; /* what the device could have of the export */
+	uint64_t server_bytes;	  /* the export, as the server said last */
 	uint32_t tls_records; /* enum stats_records; of this or the last link: */
 	char tls_version[12];
 	char tls_cipher[48];
@@ -252,6 +269,9 @@ static inline struct stats_data *stats_queue(struct stats_page *page, uint32_t i
 enum ctl_command {
 	CTL_PING,
 	CTL_DETACH,
+	CTL_RECONNECT, /* flags: the number of the server, from 1; 0: the same */
+	CTL_RESIZED,   /* the kernel's device has another size */
+	CTL_COMMANDS,
 };
 
 #define CTL_FLAG_FORCE 1u

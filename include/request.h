@@ -17,6 +17,7 @@
 enum request_state {
 	REQUEST_FREE,      /* the slot is in the pool */
 	REQUEST_NEW,       /* a front is still filling it in */
+	REQUEST_PUT_OFF,   /* failed by the server; will be asked again later */
 	REQUEST_PARKED,    /* complete, waits to be admitted to the link */
 	REQUEST_SENDING,   /* admitted; some of it has not left for the server */
 	REQUEST_WAITING,   /* sent; nothing of the answer has come */
@@ -68,6 +69,10 @@ struct request {
 	 */
 	uint32_t piece_start;
 	uint32_t piece_bytes;
+
+	uint64_t failed_ns; /* when the server failed it first; 0: it has not */
+	uint64_t retry_ns;  /* PUT_OFF: until then */
+	uint32_t pause_ms;  /* before that */
 
 	int error; /* errno for the front; 0 as long as all is well */
 

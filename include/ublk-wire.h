@@ -6,8 +6,8 @@
  * Owns: numbers and shapes only. After Linux 6.12's
  * include/uapi/linux/ublk_cmd.h, because the header that comes with Linux 6.1
  * lacks the opcodes encoded as ioctl numbers, without which newer kernels do not
- * listen. Everything is in host byte order. Feature bits beyond those of 6.12 are
- * here to be shown only.
+ * listen. Everything is in host byte order. Of what came after 6.12 only
+ * UPDATE_SIZE (6.16) is used; other feature bits are here to be shown.
  */
 #ifndef UBLK_WIRE_H
 #define UBLK_WIRE_H
@@ -25,7 +25,8 @@ struct ublk_ctrl_cmd {
 	uint16_t queue_id; /* UINT16_MAX: of no queue */
 	uint16_t len;      /* of the buffer at addr, in or out */
 	uint64_t addr;
-	uint64_t data;     /* START_DEV: the server's process; a queue */
+	/* START_DEV: the server's process; UPDATE_SIZE: sectors; a queue's number */
+	uint64_t data;
 	uint16_t dev_path_len;
 	uint16_t pad;
 	uint32_t reserved;
@@ -41,6 +42,7 @@ static_assert(sizeof(struct ublk_ctrl_cmd) == 32, "as in Linux");
 #define UBLK_U_CMD_SET_PARAMS   _IOWR('u', 0x08, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_START_USER_RECOVERY _IOWR('u', 0x10, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_END_USER_RECOVERY _IOWR('u', 0x11, struct ublk_ctrl_cmd)
+#define UBLK_U_CMD_UPDATE_SIZE  _IOWR('u', 0x15, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_GET_FEATURES _IOR('u', 0x13, struct ublk_ctrl_cmd)
 
 #define UBLK_F_SUPPORT_ZERO_COPY     (1ull << 0)

@@ -29,6 +29,7 @@ extern const struct command cmd_check;
 extern const struct command cmd_detach;
 extern const struct command cmd_list;
 extern const struct command cmd_metrics;
+extern const struct command cmd_reconnect;
 extern const struct command cmd_recover;
 extern const struct command cmd_status;
 extern const struct command cmd_exports;

@@ -15,9 +15,9 @@
 #include "nbd-client/config.h"
 #include "nbd-client/daemon.h"
 #include "nbd-client/device.h"
+#include "nbd-client/dry_run.h"
 #include "nbd-client/handover.h"
 #include "nbd-client/measure.h"
-#include "nbd-client/sizing.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/swap.h"
 #include "nbd-client/words.h"
@@ -25,6 +25,8 @@
 struct attach_line {
 	struct attach_options options;
 	const char *export_name; /* NULL: that of the URI */
+	uint32_t endpoint_count;
+	const char *endpoints[ENDPOINTS_MAX]; /* to be added to those of the URI */
 	bool recover;
 	struct output_options output; /* of --dry-run */
 };
@@ -67,6 +69,24 @@ static int set_reserve(void *target, const char *value, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--reserve must be a number of bytes, K, M or G "
 			       "may follow");
+	return 0;
+}
+
+static int set_on_eio(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+	uint64_t seconds = RETRY_S_DEFAULT;
+	bool fail = !strcmp(value, "fail"), retry = !strcmp(value, "retry");
+
+	if (!strncmp(value, "retry:", 6))
+		retry = !options_parse_number(value + 6, &seconds) &&
+			seconds >= 1 && seconds <= RETRY_S_MAX;
+	if (!fail && !retry)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--on-eio must be fail, retry, or retry:SECONDS "
+			       "with 1 to %u", RETRY_S_MAX);
+	line->options.on_eio = true;
+	line->options.retry_ms = fail ? 0 : (uint32_t)seconds * 1000;
 	return 0;
 }
 
@@ -119,6 +139,50 @@ static int set_shed_exempt(void *target, const char *value, struct err *err)
 	}
 }
 
+#define FAILBACK_S_MAX 86400u
+
+static int too_many_servers(struct err *err)
+{
+	return err_set(err, X_USAGE, E2BIG, "a device has at most %u servers",
+		       ENDPOINTS_MAX);
+}
+
+/* Given again, it adds. */
+static int set_endpoint(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	if (line->endpoint_count == ENDPOINTS_MAX)
+		return too_many_servers(err);
+	line->endpoints[line->endpoint_count++] = value;
+	return 0;
+}
+
+static int set_failback(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+	uint64_t seconds = STANDBY_FAILBACK_S_DEFAULT;
+
+	if (value && (options_parse_number(value, &seconds) || !seconds ||
+		      seconds > FAILBACK_S_MAX))
+		return err_set(err, X_USAGE, EINVAL,
+			       "--failback takes 1 to %u seconds",
+			       FAILBACK_S_MAX);
+	line->options.failback_s = (uint32_t)seconds;
+	return 0;
+}
+
+static int set_identity(void *target, const char *value, struct err *err)
+{
+	struct attach_line *line = target;
+
+	line->options.described = true;
+	return strcmp(value, "description") == 0 ?
+		       0 :
+		       err_set(err, X_USAGE, EINVAL,
+			       "--identity can only be description");
+}
+
 #define FIELD(member) .offset = offsetof(struct attach_line, member)
 static const struct option_spec attach_options[] = {
 	{ .name = "swap", .kind = OPTION_CALL, .value = "[=best-effort]",
@@ -154,6 +218,18 @@ static const struct option_spec attach_options[] = {
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
 	  FIELD(export_name),
 	  .help = "name of the export, if it is not in the URI" },
+	{ .name = "endpoint", .kind = OPTION_CALL, .value = "URI",
+	  .set = set_endpoint,
+	  .help = "another server of the same, for when those before\n"
+		  "it cannot be reached" },
+	{ .name = "failback", .kind = OPTION_CALL, .value = "[=SECONDS]",
+	  .set = set_failback,
+	  .help = "back to the first server when it has been there\n"
+		  "for so long again (30); else by reconnect only" },
+	{ .name = "identity", .kind = OPTION_CALL, .value = "description",
+	  .set = set_identity,
+	  .help = "serve only what the server describes in the same\n"
+		  "words as before" },
 	{ .name = "handshake-timeout", .kind = OPTION_U32, .value = "SECONDS",
 	  FIELD(options.handshake_ms), .min = 1, .max = CMD_HANDSHAKE_S_MAX,
 	  .scale = 1000,
@@ -163,6 +239,11 @@ static const struct option_spec attach_options[] = {
 	  .scale = 1000,
 	  .help = "when an answer takes so long, see whether another\n"
 		  "connection has one (default 10; 0: never)" },
+	{ .name = "on-eio", .kind = OPTION_CALL,
+	  .value = "fail|retry[:SECONDS]", .set = set_on_eio,
+	  .help = "what the server fails with EIO, ENOSPC or ENOMEM\n"
+		  "fails, or is asked again for so long (60); the\n"
+		  "default is fail, with --swap retry" },
 	{ .name = "dead-timeout", .kind = OPTION_U32, .value = "SECONDS",
 	  FIELD(options.dead_timeout_s), .min = 0, .max = 365 * 86400,
 	  .help = "fail I/O when the link is lost for so long\n"
@@ -216,7 +297,7 @@ static const struct option_spec attach_options[] = {
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
 		       CMD_HANDSHAKE_S_DEFAULT == 10 &&
-		       REQUEST_TIMEOUT_S_DEFAULT == 10,
+		       REQUEST_TIMEOUT_S_DEFAULT == 10 && RETRY_S_DEFAULT == 60,
 	       "as the help says");
 
 /* HOST may be followed by a port, a URI says it itself. */
@@ -250,6 +331,28 @@ static int take_device(const char *word, struct attach_options *options,
 	return 0;
 }
 
+/* URI[,URI...]: the first, and those behind it. */
+static int take_uris(const char *list, struct attach_options *options,
+		     struct err *err)
+{
+	static char uri[ADDR_TEXT_MAX];
+	struct addr *addr = &options->addr;
+
+	for (;;) {
+		size_t bytes = addr_first_bytes(list);
+		int rc;
+
+		snprintf(uri, sizeof(uri), "%.*s", (int)bytes, list);
+		rc = addr_parse(addr, uri, err);
+		list += bytes;
+		if (rc || !*list++)
+			return rc;
+		if (options->other_count == ENDPOINTS_MAX - 1)
+			return too_many_servers(err);
+		addr = &options->others[options->other_count++];
+	}
+}
+
 /* URI [DEV] | HOST [PORT] [DEV] */
 static int take_words(const struct words *words, struct attach_options *options,
 		      struct err *err)
@@ -262,7 +365,7 @@ static int take_words(const struct words *words, struct attach_options *options,
 	if (!uri && next < words->count && is_port(words->word[next]))
 		port = words->word[next++];
 	rc = port ? addr_parse_host(&options->addr, words->word[0], port, err) :
-		    addr_parse(&options->addr, words->word[0], err);
+		    take_uris(words->word[0], options, err);
 	if (rc)
 		return rc;
 	if (next == words->count)
@@ -288,11 +391,26 @@ static void choose_connections(struct attach_options *o)
 	o->connections = cpus > 0 && cpus < most ? (uint32_t)cpus : most;
 }
 
+/* What is given for TLS is right if one of the servers speaks it. */
+static int check_tls(struct attach_options *options, struct err *err)
+{
+	struct tls_options *tls = &options->tls;
+	enum handshake_tls mode;
+	bool used = false;
+	int rc = 0;
+
+	tls->partly = true;
+	for (uint32_t i = 0; i <= options->other_count && !rc; i++) {
+		rc = tls_decide(tls, attach_addr(options, i), &mode, err);
+		used |= !rc && mode != HANDSHAKE_TLS_OFF;
+	}
+	tls->partly = used;
+	return rc ? rc : tls_decide(tls, &options->addr, &mode, err);
+}
+
 /* What a single option's range cannot say. */
 static int check(struct attach_options *options, bool recover, struct err *err)
 {
-	enum handshake_tls mode;
-
 	if (options->block_bytes & (options->block_bytes - 1))
 		return err_set(err, X_USAGE, EINVAL,
 			       "--block-size must be 512, 1024, 2048 or 4096");
@@ -307,6 +425,10 @@ static int check(struct attach_options *options, bool recover, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--force says that --swapon may overwrite the "
 			       "export; leave it out or add --swapon");
+	if (options->failback_s && !options->other_count)
+		return err_set(err, X_USAGE, EINVAL,
+			       "--failback is about several servers; leave it "
+			       "out or add --endpoint");
 	if (options->shed_port_count && !options->shed)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--shed-exempt says what --shed may not drop; "
@@ -316,6 +438,9 @@ static int check(struct attach_options *options, bool recover, struct err *err)
 			       "--recover needs to know the device; give its name");
 	if (options->swapon && options->swap == SWAP_NO)
 		options->swap = SWAP_YES;
+	if (!options->on_eio && options->swap != SWAP_NO &&
+	    !options->kernel_path)
+		options->retry_ms = RETRY_S_DEFAULT * 1000;
 	if (options->reserve_bytes && options->slots)
 		return err_set(err, X_USAGE, EINVAL,
 			       "--reserve and --depth both say how many "
@@ -328,10 +453,14 @@ static int check(struct attach_options *options, bool recover, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "with --kernel-path there are no slots of ours; "
 			       "leave out --depth and --reserve");
+	if (options->kernel_path && options->retry_ms)
+		return err_set(err, X_USAGE, EINVAL,
+			       "with --kernel-path errors go to the kernel; "
+			       "leave out --on-eio");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
 	choose_connections(options);
-	return tls_decide(&options->tls, &options->addr, &mode, err);
+	return check_tls(options, err);
 }
 
 /* Without stdio: in the foreground the memory is sealed by now. */
@@ -358,111 +487,6 @@ static void print_device_old(const char *device)
 {
 	print("Connected ");
 	print_device(device);
-}
-
-static void print_lines(struct output *out, const char *key,
-			const struct sizing_line *lines, size_t count)
-{
-	const struct table_column columns[] = {
-		{ .key = "holder", .heading = key },
-		{ .key = "bytes", .heading = "BYTES", .right = true },
-	};
-	struct table *table = table_new(out, columns, 2);
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		table_string(table, lines[i].holder);
-		table_number(table, lines[i].bytes);
-		sum += lines[i].bytes;
-	}
-	table_string(table, "sum");
-	table_number(table, sum);
-	table_print(table, key, TABLE_ROWS);
-}
-
-/* Too little is refused with the sum that says why, on standard error. */
-static int check_reserve(const struct attach_options *o, struct err *err)
-{
-	/* A server that takes less than a slot in a request needs less still. */
-	static const struct export_info any = {
-		.block_max = SLOT_BYTES_MAX,
-		.flags = NBD_FLAG_CAN_MULTI_CONN,
-	};
-	struct attach_options least = *o;
-	struct sizing_line lines[SIZING_LINES_MAX];
-	struct engine_config config;
-	struct output out;
-	uint64_t bytes;
-
-	least.reserve_bytes = 1;
-	config = sizing_config(&least, &any);
-	bytes = sizing_request_bytes(&config);
-	if (!o->reserve_bytes || o->reserve_bytes >= bytes)
-		return 0;
-	output_begin(&out, stderr, &(struct output_options){ .json = false });
-	print_lines(&out, "least", lines, sizing_pinned_lines(&config, lines));
-	(void)output_end(&out, NULL);
-	return err_set(err, X_USAGE, EINVAL,
-		       "--reserve must be at least %llu bytes with slots of %u "
-		       "KiB, see the sum; a smaller --slot-size needs less",
-		       (unsigned long long)bytes, config.slot_bytes / KIB);
-}
-
-/* What may be under way at once: when memory is low, and else. */
-static void print_windows(struct output *out, const struct engine_config *c)
-{
-	static const struct table_column columns[] = {
-		{ .key = "window", .heading = "windows" },
-		{ .key = "send", .heading = "SEND", .right = true },
-		{ .key = "receive", .heading = "RECEIVE", .right = true },
-	};
-	struct table *table = table_new(out, columns, 3);
-
-	table_string(table, "guaranteed");
-	table_number(table, c->queues * c->guaranteed.tx_bytes);
-	table_number(table, c->queues * c->guaranteed.rx_bytes);
-	table_string(table, "open");
-	table_number(table, c->queues * c->open.tx_bytes);
-	table_number(table, c->queues * c->open.rx_bytes);
-	table_print(table, "windows", TABLE_ROWS);
-}
-
-/* Asks the server, because its limits are among the summands. */
-static int dry_run(const struct attach_line *line, struct err *err)
-{
-	const struct attach_options *o = &line->options;
-	const struct socket_memory plain = { 0 };
-	static struct conn conn; /* large */
-	struct tls tls = { 0 };
-	struct sizing_line lines[SIZING_LINES_MAX];
-	struct host_strangers strangers;
-	struct engine_config config;
-	struct output out;
-	int rc;
-
-	rc = conn_init(&conn, &o->addr, &plain, o->handshake_ms, err);
-	if (!rc)
-		rc = tls_open(&tls, &o->tls, &o->addr, err);
-	conn_set_tls(&conn, &tls);
-	if (!rc)
-		rc = conn_probe(&conn, err);
-	tls_close(&tls);
-	if (rc)
-		return rc;
-	config = sizing_config(o, &conn.export);
-	conn_fini(&conn);
-	output_begin(&out, stdout, &line->output);
-	print_lines(&out, "process", lines,
-		    sizing_process_lines(&config, lines));
-	if (o->swap != SWAP_NO) {
-		(void)host_strangers_look(host_paths.proc, host_paths.sys,
-					  &strangers);
-		print_lines(&out, "kernel", lines,
-			    sizing_kernel_lines(o, config.queues, &strangers,
-						lines));
-	}
-	print_windows(&out, &config);
-	return output_end(&out, err);
 }
 
 static const struct attach_line defaults = {
@@ -526,6 +550,26 @@ static int read_words(int argc, char **argv, struct attach_line *line,
 	return rc;
 }
 
+/* What stands beside the words. */
+static int add_endpoints(struct attach_line *line, struct err *err)
+{
+	struct attach_options *o = &line->options;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < line->endpoint_count && !rc; i++) {
+		if (o->other_count == ENDPOINTS_MAX - 1)
+			return too_many_servers(err);
+		rc = addr_parse(&o->others[o->other_count++],
+				line->endpoints[i], err);
+	}
+	if (rc || !line->export_name)
+		return rc;
+	rc = addr_set_export(&o->addr, line->export_name, err);
+	for (uint32_t i = 0; i < o->other_count && !rc; i++)
+		rc = addr_set_export(&o->others[i], line->export_name, err);
+	return rc;
+}
+
 static int parse(int argc, char **argv, struct attach_line *ret_line,
 		 struct err *err)
 {
@@ -539,12 +583,12 @@ static int parse(int argc, char **argv, struct attach_line *ret_line,
 	line.options.argc = argc;
 	line.options.argv = argv;
 	rc = take_words(&words, &line.options, err);
-	if (!rc && line.export_name)
-		rc = addr_set_export(&line.options.addr, line.export_name, err);
+	if (!rc)
+		rc = add_endpoints(&line, err);
 	if (!rc)
 		rc = check(&line.options, line.recover, err);
 	if (!rc)
-		rc = check_reserve(&line.options, err);
+		rc = dry_run_check_reserve(&line.options, err);
 	*ret_line = line;
 	return rc;
 }
@@ -639,7 +683,7 @@ static int attach(int argc, char **argv, void (*ready)(const char *device),
 	if (!rc && resumed)
 		resume(&handover, &line.options);
 	if (!rc && line.options.dry_run)
-		return dry_run(&line, err);
+		return dry_run(&line.options, &line.output, err);
 	if (!rc)
 		rc = look_first(&line, ready, err);
 	if (rc)

@@ -417,7 +417,7 @@ static int run_load(struct bench *b, struct err *err)
 
 static void bench_fini(struct bench *b)
 {
-	if (b->conn.addr)
+	if (b->conn.ends)
 		conn_fini(&b->conn);
 	tls_close(&b->tls);
 	if (b->mail_fd >= 0)

@@ -125,6 +125,12 @@ static void put_data_silent_ms(struct table *table,
 					    clock_now_ns()) / NS_PER_MS);
 }
 
+/* As "reconnect" takes it. */
+static void put_endpoint(struct table *table, const struct stats_page *page)
+{
+	table_number(table, page->endpoint + 1);
+}
+
 static void put_records(struct table *table, const struct stats_page *page)
 {
 	static const char *const names[] = { "none", "ours", "kernel" };
@@ -183,17 +189,22 @@ static void put_link_next(struct table *table, const struct stats_page *page)
 				    (page->link_next_ns - now_ns) / NS_PER_MS);
 }
 
-static void put_link_error(struct table *table, const struct stats_page *page)
+/* The daemon may be writing it right now; nothing to say is none. */
+static void put_text(struct table *table, const char *shared, size_t bytes)
 {
-	char text[sizeof(page->link_error)];
+	char text[URI_TEXT_BYTES];
 
-	/* The daemon may be writing it right now. */
-	memcpy(text, page->link_error, sizeof(text));
-	text[sizeof(text) - 1] = '\0';
+	memcpy(text, shared, bytes);
+	text[bytes - 1] = '\0';
 	if (*text)
 		table_string(table, text);
 	else
 		table_none(table);
+}
+
+static void put_link_error(struct table *table, const struct stats_page *page)
+{
+	put_text(table, page->link_error, sizeof(page->link_error));
 }
 
 /* How long the server has owed an answer without a sign. */
@@ -232,6 +243,7 @@ static const struct field device_fields[] = {
 	FIELD(STRING, front, "front", "Front"),
 	FIELD(TIME, attached_at, "attached_at", "Attached"),
 	FIELD(SIZE, export_bytes, "size", "Size"),
+	FIELD(SIZE, available_bytes, "size_available", "Size of the export"),
 	FIELD(SIZE, block_bytes, "block_size", "Block size"),
 	FIELD(BOOL, read_only, "read_only", "Read-only"),
 	FIELD_CALL(put_flags, "flags", "Server offers"),
@@ -255,12 +267,15 @@ static const struct field device_fields[] = {
 	FIELD_CALL(put_tls_cipher, "tls_cipher", "TLS cipher"),
 	FIELD_CALL(put_tls_peer, "tls_peer", "TLS peer"),
 	FIELD(TIME, tls_peer_expires, "tls_peer_expires", "TLS peer expires"),
+	FIELD_CALL(put_endpoint, "endpoint", "Server in use"),
+	FIELD(NUMBER, failovers, "failovers", "Changes of server"),
 	FIELD(NUMBER, reconnects, "reconnects", "Reconnects"),
 	FIELD(NUMBER, connect_attempts, "connect_attempts",
 	      "Attempts since lost"),
 	FIELD_CALL(put_link_next, "link_next_ms", "Next attempt in, ms"),
 	FIELD(NUMBER, request_timeout_ms, "request_timeout_ms",
 	      "Request time-out, ms"),
+	FIELD(NUMBER, retry_ms, "retry_ms", "Errors retried for, ms"),
 	FIELD_CALL(put_server_silent, "server_silent_ms", "Answer owed for, ms"),
 	FIELD(NUMBER, probes, "probes", "Probes of a silent server"),
 	FIELD(NUMBER, links_replaced, "links_replaced",
@@ -288,6 +303,8 @@ static const struct field resource_fields[] = {
 	FIELD(NUMBER, data.in_flight_max, "in_flight_max", "Most in flight"),
 	FIELD(NUMBER, data.states[REQUEST_FREE], "slots_free", "Slots free"),
 	FIELD(NUMBER, data.states[REQUEST_NEW], "requests_new", "Requests new"),
+	FIELD(NUMBER, data.states[REQUEST_PUT_OFF], "requests_put_off",
+	      "Requests put off"),
 	FIELD(NUMBER, data.states[REQUEST_PARKED], "requests_parked",
 	      "Requests parked"),
 	FIELD(NUMBER, data.states[REQUEST_SENDING], "requests_sending",
@@ -315,6 +332,10 @@ static const struct field resource_fields[] = {
 	FIELD(NUMBER, data.wakeups, "wakeups", "Wake-ups"),
 	FIELD(NUMBER, data.parked_total, "parked", "Requests ever parked"),
 	FIELD(NUMBER, data.replayed_total, "replayed", "Requests replayed"),
+	FIELD(NUMBER, data.retried_total, "retried",
+	      "Asked again after an error"),
+	FIELD(NUMBER, data.retries_failed, "retries_failed",
+	      "Of these, failed in the end"),
 	FIELD(NUMBER, data.stale_replies, "stale_replies", "Stale replies"),
 	FIELD(NUMBER, data.oversize, "oversize", "Requests too large"),
 	FIELD(NUMBER, data.link_sends, "link_sends", "Sends to server"),
@@ -429,6 +450,28 @@ static void print_guarantees(struct output *out, const struct stats_page *page)
 	table_print(table, "guarantees", TABLE_ROWS);
 }
 
+static void print_endpoints(struct output *out, const struct stats_page *page)
+{
+	static const struct table_column columns[] = {
+		{ "number", "SERVER", true },
+		{ "uri", "URI", false },
+		{ "link", "LINK", false },
+		{ "error", "LAST ERROR", false },
+	};
+	struct table *table = table_new(out, columns, COUNT(columns));
+
+	for (uint32_t i = 0; i < page->endpoint_count && i < ENDPOINTS_MAX;
+	     i++) {
+		const struct stats_endpoint *e = &page->endpoints[i];
+
+		table_number(table, i + 1);
+		put_text(table, e->uri, sizeof(e->uri));
+		table_string(table, stats_link_name(e->link));
+		put_text(table, e->error, sizeof(e->error));
+	}
+	table_print(table, "endpoints", TABLE_ROWS);
+}
+
 /* What is charged while memory is low, and how far it went. */
 static void print_groups(struct output *out, const struct stats_page *page)
 {
@@ -523,6 +566,7 @@ static const struct option_spec status_options[] = {
 static void print_page(struct output *out, const struct stats_page *page)
 {
 	print_fields(out, "device", device_fields, COUNT(device_fields), page);
+	print_endpoints(out, page);
 	print_guarantees(out, page);
 	print_operations(out, page);
 	print_fields(out, "resources", resource_fields, COUNT(resource_fields),

@@ -18,6 +18,9 @@ _nbd_client_values() {
 	case $1 in
 	--tls) echo off allow require ;;
 	--swap) echo best-effort ;;
+	--on-eio) echo fail retry ;;
+	--identity) echo description ;;
+	--endpoint) [ "${2-}" != reconnect ] || echo preferred 1 2 3 4 ;;
 	--rw) echo read write randread randwrite verify ;;
 	--without)
 		echo reserve donor socket-memory cgroup mlock flusher fifo oom \
@@ -48,7 +51,7 @@ _nbd_client() {
 		;;
 	--*=*)
 		mapfile -t COMPREPLY < <(compgen -W \
-			"$(_nbd_client_values "${word%%=*}")" -- "${word#*=}")
+			"$(_nbd_client_values "${word%%=*}" "$command")" -- "${word#*=}")
 		;;
 	-*)
 		mapfile -t COMPREPLY < <(compgen -W \

@@ -28,6 +28,7 @@ _nbd_client_values() {
 	case $1 in
 	--tls) compadd off allow require ;;
 	--swap) compadd best-effort ;;
+	--on-eio) compadd fail retry ;;
 	--rw) compadd read write randread randwrite verify ;;
 	--without)
 		compset -P '*,'

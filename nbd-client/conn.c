@@ -11,109 +11,16 @@
 #include "nbd-client/conn.h"
 #include "nbd-client/ktls.h"
 #include "nbd-client/link_io.h"
-#include "nbd-client/tls_memory.h"
 
 /* An end that sends without end is not waited for. */
 #define FENCE_READS_MAX 64
 
-static void begin(struct conn *c, const struct addr *addr,
-		  uint32_t handshake_ms)
+const char *conn_where(const struct conn *c)
 {
-	memset(c, 0, sizeof(*c));
-	c->state = CONN_DOWN;
-	c->fd = -1;
-	c->dial.fd = -1;
-	c->addr = addr;
-	c->handshake_ms = handshake_ms;
-	c->backoff_ms = CONN_BACKOFF_MIN_MS;
-	c->fence_ms = CONN_FENCE_MS;
-	c->records = STATS_RECORDS_NONE;
+	return conn_end(c)->addrs.where;
 }
 
-int conn_init(struct conn *c, const struct addr *addr,
-	      const struct socket_memory *memory, uint32_t handshake_ms,
-	      struct err *err)
-{
-	begin(c, addr, handshake_ms);
-	sockets_init(&c->sockets, memory);
-	return link_resolve(addr, &c->addrs, err);
-}
-
-void conn_init_known(struct conn *c, const struct addr *addr,
-		     const struct link_addrs *addrs,
-		     const struct export_info *export,
-		     const struct sockets *sockets, int family,
-		     uint32_t handshake_ms)
-{
-	begin(c, addr, handshake_ms);
-	c->addrs = *addrs;
-	c->export = *export;
-	c->known = true;
-	c->sockets = *sockets;
-	c->family = family;
-}
-
-void conn_set_tls(struct conn *c, struct tls *tls)
-{
-	c->tls = tls && tls->mode != HANDSHAKE_TLS_OFF ? tls : NULL;
-	link_tls_init(&c->link_tls, tls);
-}
-
-int conn_init_tls(struct conn *c, struct tls *tls,
-		  const struct tls_options *options, struct err *err)
-{
-	enum handshake_tls mode;
-	int ret = tls_decide(options, c->addr, &mode, err);
-
-	if (ret < 0 || mode == HANDSHAKE_TLS_OFF)
-		return ret;
-	ret = tls_memory_open(err);
-	if (!ret)
-		ret = tls_open(tls, options, c->addr, err);
-	if (!ret)
-		conn_set_tls(c, tls);
-	return ret;
-}
-
-void conn_init_another(struct conn *c, struct conn *first)
-{
-	struct link_addrs *addrs = &first->addrs;
-
-	CHECK(first->state == CONN_DOWN && first->known);
-	if (addrs->count > 1)
-		addrs->addr[0] = addrs->addr[first->dial.at];
-	addrs->count = 1;
-	*c = *first;
-	sockets_init(&c->sockets, &first->sockets.memory);
-	conn_set_tls(c, first->tls);
-}
-
-/* What a device rests on must not change under it. */
-static int check_same(const struct export_info *was,
-		      const struct export_info *is, struct err *err)
-{
-	if (was->size_bytes != is->size_bytes)
-		return err_set(err, X_REFUSED, ESTALE,
-			       "the export's size has changed from %llu to %llu bytes; "
-			       "detach and attach again if that was meant",
-			       (unsigned long long)was->size_bytes,
-			       (unsigned long long)is->size_bytes);
-	if (was->flags != is->flags)
-		return err_set(err, X_REFUSED, ESTALE,
-			       "the export's flags have changed from 0x%x to 0x%x; "
-			       "is it still the same server and export?",
-			       was->flags, is->flags);
-	if (was->block_min != is->block_min || was->block_max != is->block_max)
-		return err_set(err, X_REFUSED, ESTALE,
-			       "the export's block sizes have changed; "
-			       "is it still the same server and export?");
-	/* With --tls=allow whoever breaks a connection could choose. */
-	if (was->tls && !is->tls)
-		return err_set(err, X_TLS, EPROTO,
-			       "the connection was encrypted before, and now the server has no TLS, "
-			       "or somebody makes it look so; detach and attach again if that was meant");
-	return 0;
-}
+/* ---- when to try, and where ---- */
 
 static void schedule(struct conn *c)
 {
@@ -127,6 +34,17 @@ static void schedule(struct conn *c)
 		c->backoff_ms = CONN_BACKOFF_MAX_MS;
 }
 
+/* The next server at once, but not round and round. */
+static void move_on(struct conn *c)
+{
+	c->at = endpoints_next(c->ends, c->at);
+	c->next_attempt_ns = 0;
+	if (--c->left)
+		return;
+	c->left = c->round;
+	schedule(c);
+}
+
 /*
  * The kernel makes the records where it can. It cannot on a UNIX socket; and a
  * socket that is to be used again must not get its TLS, which stays for good;
@@ -136,7 +54,7 @@ static int try_ktls(struct conn *c, int fd, const struct tls_keys *send,
 		    const struct tls_keys *receive)
 {
 	if (c->no_ktls || link_family(fd) == AF_UNIX ||
-	    (sockets_is_ready(&c->sockets, fd) && !c->for_kernel))
+	    (sockets_is_ready(&c->ends->sockets, fd) && !c->for_kernel))
 		return -EOPNOTSUPP;
 	return ktls_start(fd, send, receive);
 }
@@ -197,12 +115,14 @@ static enum conn_event act_wait(struct conn *c)
 
 static enum conn_event act_dial(struct conn *c)
 {
-	struct link_sockets source = sockets_source(&c->sockets);
+	struct link_sockets source = sockets_source(&c->ends->sockets);
 
 	c->attempts++;
+	c->tried = c->at;
 	c->failed = 0;
 	err_clear(&c->err);
-	link_dial_start(&c->dial, &c->addrs, &source, (int)c->handshake_ms);
+	link_dial_start(&c->dial, &conn_end(c)->addrs, &source,
+			(int)c->handshake_ms);
 	return CONN_EV_STEP;
 }
 
@@ -222,10 +142,11 @@ static enum conn_event act_dial_on(struct conn *c)
 
 static enum conn_event act_talk(struct conn *c)
 {
+	const struct endpoint *end = conn_end(c);
 	struct handshake_params params = {
 		.goal = c->goal,
-		.tls = c->tls ? c->tls->mode : HANDSHAKE_TLS_OFF,
-		.export_name = c->addr->export_name,
+		.tls = end->tls ? end->tls->mode : HANDSHAKE_TLS_OFF,
+		.export_name = end->addr->export_name,
 		.no_structured = c->for_kernel, /* it knows simple ones only */
 	};
 	int ret = handshake_init(&c->handshake, &params, &c->err);
@@ -233,25 +154,41 @@ static enum conn_event act_talk(struct conn *c)
 	if (ret < 0)
 		return fail(c, ret);
 	c->records = STATS_RECORDS_NONE;
+	c->link_tls.tls = end->tls;
 	link_talk_start(&c->talk, c->fd, &c->handshake,
-			c->tls ? &c->link_tls : NULL, (int)c->handshake_ms);
+			end->tls ? &c->link_tls : NULL, (int)c->handshake_ms);
 	return CONN_EV_STEP;
 }
 
-/* Negotiated: is it what it was before? */
+/* Is it what it was before? Then it is known how large it is now. */
+static int check_export(struct conn *c, const struct export_info *is,
+			struct err *err)
+{
+	int ret = endpoints_check_mark(c->ends, is, err);
+
+	if (ret == 0 && c->known)
+		ret = endpoints_check(c->ends, &c->export, c->known_at, is,
+				      c->at, err);
+	if (ret < 0)
+		return ret;
+	if (!c->known)
+		c->export = *is;
+	c->export.size_bytes = is->size_bytes;
+	c->export.tls |= is->tls;
+	c->known = true;
+	c->known_at = c->at;
+	return 0;
+}
+
+/* Negotiated. */
 static enum conn_event agree(struct conn *c)
 {
-	int ret = 0;
+	int ret = check_export(c, &c->handshake.info, &c->err);
 
-	if (c->known)
-		ret = check_same(&c->export, &c->handshake.info, &c->err);
 	if (ret == 0 && c->goal == HANDSHAKE_GO && c->handshake.info.tls)
 		ret = take_keys(c);
 	if (ret < 0)
 		return fail(c, ret);
-	if (!c->known)
-		c->export = c->handshake.info;
-	c->known = true;
 	c->family = link_family(c->fd);
 	return c->goal == HANDSHAKE_GO ? CONN_EV_AGREED : CONN_EV_PROBED;
 }
@@ -273,7 +210,7 @@ static enum conn_event act_talk_on(struct conn *c)
 
 static void end_tls(struct conn *c)
 {
-	if (c->tls)
+	if (c->link_tls.tls)
 		link_tls_end(&c->link_tls);
 }
 
@@ -281,6 +218,7 @@ static enum conn_event act_agreed(struct conn *c)
 {
 	end_tls(c);
 	c->attempts = 0;
+	c->left = c->round;
 	c->mute = false;
 	c->up_since_ns = clock_now_ns();
 	return CONN_EV_NONE;
@@ -292,14 +230,14 @@ static enum conn_event act_give_up(struct conn *c)
 	link_dial_end(&c->dial);
 	end_tls(c);
 	if (c->fd >= 0)
-		sockets_give(&c->sockets, c->fd);
+		sockets_give(&c->ends->sockets, c->fd);
 	c->fd = -1;
 	return CONN_EV_NONE;
 }
 
 static enum conn_event act_failed(struct conn *c)
 {
-	schedule(c);
+	move_on(c);
 	return act_give_up(c);
 }
 
@@ -361,9 +299,9 @@ static enum conn_event act_fence(struct conn *c)
 /* Other sockets than the ready ones have ended with their process, unseen. */
 static enum conn_event act_inherit(struct conn *c)
 {
-	sockets_each(&c->sockets, stop_sending);
+	sockets_each(&c->ends->sockets, stop_sending);
 	begin_fence(c);
-	c->fence_blind = c->sockets.family == AF_UNSPEC;
+	c->fence_blind = !endpoints_ready(c->ends, c->at);
 	return CONN_EV_STEP;
 }
 
@@ -374,7 +312,7 @@ static bool fence_ended(struct conn *c)
 		return false;
 	if (c->fd >= 0)
 		return has_ended(c->fd);
-	return sockets_each(&c->sockets, has_ended);
+	return sockets_each(&c->ends->sockets, has_ended);
 }
 
 static enum conn_event act_fence_on(struct conn *c)
@@ -392,19 +330,32 @@ static enum conn_event act_fence_on(struct conn *c)
 
 static enum conn_event act_ended(struct conn *c)
 {
+	bool good = !c->mute && clock_now_ns() - c->up_since_ns >=
+					CONN_GOOD_MS * NS_PER_MS;
+
 	if (c->fd >= 0)
-		sockets_give(&c->sockets, c->fd);
+		sockets_give(&c->ends->sockets, c->fd);
 	else
-		sockets_reset(&c->sockets);
+		sockets_reset(&c->ends->sockets);
 	c->fd = -1;
-	if (c->mute ||
-	    clock_now_ns() - c->up_since_ns < CONN_GOOD_MS * NS_PER_MS) {
-		schedule(c);
-		return CONN_EV_NONE;
-	}
-	c->backoff_ms = CONN_BACKOFF_MIN_MS;
+	if (c->move_on || !good)
+		c->at = endpoints_next(c->ends, c->at);
+	c->move_on = false;
 	c->next_attempt_ns = 0;
+	if (good)
+		c->backoff_ms = CONN_BACKOFF_MIN_MS;
+	else
+		schedule(c);
 	return CONN_EV_NONE;
+}
+
+/* An idle one: nothing may come, or it is of no use any more. */
+static enum conn_event act_watch(struct conn *c)
+{
+	char byte;
+
+	return link_peek(c->fd, &byte, sizeof(byte)) == -EAGAIN ?
+		       CONN_EV_NONE : CONN_EV_CLOSE;
 }
 
 /* ---- the table ---- */
@@ -418,10 +369,10 @@ struct cell {
  * A row names every event, so a cell that is forgotten does not compile. In
  * this order:
  *	start, step, connected, tls_asked, tls_done, probed, agreed, failed,
- *	taken, lost, close, inherit, ended
+ *	taken, lost, close, inherit, ended, moved
  * What a state does not know it stays in.
  */
-#define ROW(a, b, c, d, e, f, g, h, i, j, k, l, m)                             \
+#define ROW(a, b, c, d, e, f, g, h, i, j, k, l, m, n)                          \
 	{                                                                      \
 		[CONN_EV_START] = a, [CONN_EV_STEP] = b,                       \
 		[CONN_EV_CONNECTED] = c, [CONN_EV_TLS_ASKED] = d,              \
@@ -429,7 +380,7 @@ struct cell {
 		[CONN_EV_AGREED] = g, [CONN_EV_FAILED] = h,                    \
 		[CONN_EV_TAKEN] = i, [CONN_EV_LOST] = j,                       \
 		[CONN_EV_CLOSE] = k, [CONN_EV_INHERIT] = l,                    \
-		[CONN_EV_ENDED] = m,                                           \
+		[CONN_EV_ENDED] = m, [CONN_EV_MOVED] = n,                      \
 	}
 #define GO(state, act) { CONN_##state, act }
 
@@ -445,48 +396,48 @@ static const struct cell table[CONN_STATES][CONN_EVENTS] = {
 		GO(CONNECTING, act_dial), GO(DOWN, act_wait), NOP(DOWN),
 		NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN), NOP(DOWN),
 		NOP(UP), NOP(DOWN), NOP(DOWN), GO(FENCE, act_inherit),
-		NOP(DOWN)),
+		NOP(DOWN), GO(READY, act_agreed)),
 	[CONN_CONNECTING] = ROW(
 		NOP(CONNECTING), GO(CONNECTING, act_dial_on),
 		GO(NEGOTIATING, act_talk),
 		NOP(CONNECTING), NOP(CONNECTING), NOP(CONNECTING),
 		NOP(CONNECTING), GO(DOWN, act_failed),
 		NOP(CONNECTING), NOP(CONNECTING), GO(DOWN, act_give_up),
-		NOP(CONNECTING), NOP(CONNECTING)),
+		NOP(CONNECTING), NOP(CONNECTING), NOP(CONNECTING)),
 	[CONN_NEGOTIATING] = ROW(
 		NOP(NEGOTIATING), GO(NEGOTIATING, act_talk_on),
 		NOP(NEGOTIATING),
 		NOP(TLS), NOP(NEGOTIATING), GO(DOWN, act_give_up),
 		GO(READY, act_agreed), GO(DOWN, act_failed),
 		NOP(NEGOTIATING), NOP(NEGOTIATING), GO(DOWN, act_give_up),
-		NOP(NEGOTIATING), NOP(NEGOTIATING)),
+		NOP(NEGOTIATING), NOP(NEGOTIATING), NOP(NEGOTIATING)),
 	[CONN_TLS] = ROW(
 		NOP(TLS), GO(TLS, act_talk_on),
 		NOP(TLS),
 		NOP(TLS), NOP(NEGOTIATING), GO(DOWN, act_give_up),
 		GO(READY, act_agreed), GO(DOWN, act_failed),
 		NOP(TLS), NOP(TLS), GO(DOWN, act_give_up),
-		NOP(TLS), NOP(TLS)),
+		NOP(TLS), NOP(TLS), NOP(TLS)),
 	[CONN_READY] = ROW(
-		NOP(READY), NOP(READY), NOP(READY),
+		NOP(READY), GO(READY, act_watch), NOP(READY),
 		NOP(READY), NOP(READY), NOP(READY), NOP(READY), NOP(READY),
 		NOP(UP), GO(LOST, act_lost), GO(FENCE, act_fence),
-		NOP(READY), NOP(READY)),
+		NOP(READY), NOP(READY), NOP(DOWN)),
 	[CONN_UP] = ROW(
 		NOP(UP), NOP(UP), NOP(UP),
 		NOP(UP), NOP(UP), NOP(UP), NOP(UP), NOP(UP),
 		NOP(UP), GO(LOST, act_lost), GO(FENCE, act_fence),
-		NOP(UP), NOP(UP)),
+		NOP(UP), NOP(UP), NOP(UP)),
 	[CONN_LOST] = ROW(
 		NOP(LOST), GO(LOST, act_cut), NOP(LOST),
 		NOP(LOST), NOP(LOST), NOP(LOST), NOP(LOST), NOP(LOST),
 		NOP(LOST), NOP(LOST), GO(FENCE, act_fence_on),
-		NOP(LOST), NOP(LOST)),
+		NOP(LOST), NOP(LOST), NOP(LOST)),
 	[CONN_FENCE] = ROW(
 		NOP(FENCE), GO(FENCE, act_fence_on), NOP(FENCE),
 		NOP(FENCE), NOP(FENCE), NOP(FENCE), NOP(FENCE), NOP(FENCE),
 		NOP(FENCE), NOP(FENCE), NOP(FENCE),
-		NOP(FENCE), GO(DOWN, act_ended)),
+		NOP(FENCE), GO(DOWN, act_ended), NOP(FENCE)),
 };
 /* clang-format on */
 
@@ -551,6 +502,9 @@ void conn_pollfd(const struct conn *c, struct pollfd *ret)
 	} else if (is_trying(c)) {
 		ret->fd = c->fd;
 		ret->events = link_talk_events(&c->talk);
+	} else if (c->state == CONN_READY) {
+		ret->fd = c->fd;
+		ret->events = POLLIN | POLLRDHUP;
 	}
 }
 
@@ -562,6 +516,33 @@ void conn_step(struct conn *c)
 void conn_hurry(struct conn *c)
 {
 	conn_dispatch(c, CONN_EV_START);
+}
+
+bool conn_move(struct conn *c, struct conn *from)
+{
+	struct tls_half seal = c->seal, open = c->open;
+
+	CHECK(c->state == CONN_DOWN && from->state == CONN_READY &&
+	      c->ends == from->ends);
+	c->tried = c->at = from->at;
+	c->failed = check_export(c, &from->handshake.info, &c->err);
+	if (c->failed) {
+		conn_close(from);
+		return false;
+	}
+	c->fd = from->fd;
+	c->family = from->family;
+	c->records = from->records;
+	c->peer = from->peer;
+	c->handshake.info = from->handshake.info;
+	c->seal = from->seal;
+	c->open = from->open;
+	from->seal = seal;
+	from->open = open;
+	from->fd = -1;
+	conn_dispatch(from, CONN_EV_MOVED);
+	conn_dispatch(c, CONN_EV_MOVED);
+	return true;
 }
 
 static int attempt(struct conn *c, enum handshake_goal goal, struct err *err)
@@ -582,14 +563,26 @@ static int attempt(struct conn *c, enum handshake_goal goal, struct err *err)
 	return c->failed;
 }
 
+/* Each server once; what the preferred one has said says most. */
+static int attempt_each(struct conn *c, enum handshake_goal goal,
+			struct err *err)
+{
+	int ret = attempt(c, goal, err);
+
+	for (uint32_t i = 1; i < c->ends->count && ret < 0; i++)
+		if (attempt(c, goal, NULL) == 0)
+			return 0;
+	return ret;
+}
+
 int conn_probe(struct conn *c, struct err *err)
 {
-	return attempt(c, HANDSHAKE_INFO, err);
+	return attempt_each(c, HANDSHAKE_INFO, err);
 }
 
 int conn_open(struct conn *c, struct err *err)
 {
-	return attempt(c, HANDSHAKE_GO, err);
+	return attempt_each(c, HANDSHAKE_GO, err);
 }
 
 struct records *conn_start_records(struct conn *c, struct records *r)
@@ -620,6 +613,7 @@ void conn_shutdown(struct conn *c, int error)
 	conn_dispatch(c, CONN_EV_LOST);
 	/* One that was given up by our kernel reads as ended, too. */
 	c->fence_blind = !is_end(error) && error != EPROTO;
+	c->move_on = !is_end(error); /* a server that ends may be back soon */
 }
 
 void conn_close(struct conn *c)
@@ -644,7 +638,8 @@ void conn_adopt(struct conn *c, int fd)
 void conn_fini(struct conn *c)
 {
 	act_give_up(c);
-	sockets_fini(&c->sockets);
+	if (c->ends == &c->own)
+		sockets_fini(&c->own.sockets);
 	tls_half_fini(&c->seal);
 	tls_half_fini(&c->open);
 	c->state = CONN_DOWN;

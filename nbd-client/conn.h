@@ -19,12 +19,12 @@
 #include "common/err.h"
 #include "include/ctl.h"
 #include "include/export.h"
+#include "nbd-client/endpoint.h"
 #include "nbd-client/handshake.h"
 #include "nbd-client/link_talk.h"
 #include "nbd-client/link_tcp.h"
 #include "nbd-client/link_tls.h"
 #include "nbd-client/records.h"
-#include "nbd-client/sockets.h"
 
 /* First and longest pause between two attempts. */
 #define CONN_BACKOFF_MIN_MS 100u
@@ -73,6 +73,7 @@ enum conn_event {
 	CONN_EV_CLOSE,	   /* nobody uses it any more */
 	CONN_EV_INHERIT,   /* there was one, of a process that has died */
 	CONN_EV_ENDED,	   /* the old one has, or was waited for long enough */
+	CONN_EV_MOVED,	   /* one that is ready: here, or from here */
 	CONN_EVENTS,
 	CONN_EV_NONE = CONN_EVENTS,
 };
@@ -80,10 +81,14 @@ enum conn_event {
 struct conn {
 	enum conn_state state;
 	int fd; /* from NEGOTIATING on; -1 before */
-	struct link_addrs addrs;
-	const struct addr *addr;
-	struct sockets sockets;
-	int family; /* of the address that answered last */
+	struct endpoints *ends; /* own, or those of another connection */
+	struct endpoints own;
+	uint32_t at;	/* the one that is connected, or is tried next */
+	uint32_t tried; /* the last attempt was made there */
+	uint32_t round; /* so many are tried one after another; then a pause */
+	uint32_t left;	/* of these */
+	bool move_on;	/* not to the same one again when this one has ended */
+	int family;	/* of the address that answered last */
 	uint32_t handshake_ms;
 	uint32_t request_timeout_ms; /* for link_set_patience() */
 	uint32_t backoff_ms;
@@ -108,11 +113,11 @@ struct conn {
 	bool cut;	   /* its sends and receives were made to end */
 	uint64_t unfenced; /* times that no proof has come */
 
-	bool known; /* `export` is what the server said first */
+	bool known; /* `export` is what the server said first, but for its size */
+	uint32_t known_at; /* the server that served it last */
 	struct export_info export;
 	struct handshake handshake; /* large, hence here and not on the stack */
 	struct link_tls link_tls;   /* likewise */
-	struct tls *tls;	    /* NULL: none is spoken */
 	/* Of the connection in READY, UP and LOST: */
 	enum stats_records records;
 	struct link_tls_peer peer; /* with records of either kind */
@@ -130,18 +135,26 @@ int conn_init(struct conn *c, const struct addr *addr,
 	      const struct socket_memory *memory, uint32_t handshake_ms,
 	      struct err *err);
 
-/* The same for an export that was agreed on before, with all that is known of it. */
-void conn_init_known(struct conn *c, const struct addr *addr,
-		     const struct link_addrs *addrs,
-		     const struct export_info *export,
-		     const struct sockets *sockets, int family,
+/* Another server for the same, which comes after those that are there. */
+int conn_add(struct conn *c, const struct addr *addr, struct err *err);
+
+/*
+ * For an export that was agreed on before, with all that is known of it: by which
+ * server, and an address of what family.
+ */
+void conn_init_known(struct conn *c, const struct endpoints *ends,
+		     const struct export_info *export, uint32_t at, int family,
 		     uint32_t handshake_ms);
+
+/* A second connection to the same servers, which must not be closed before. */
+void conn_init_beside(struct conn *c, struct conn *first);
+
 void conn_fini(struct conn *c);
 
 /*
- * One more to the same server, after conn_probe() of the first: it goes to the
- * address that has answered, as from now on the first does, because what one
- * server says of several connections may not hold for two.
+ * One more with sockets of its own to the only server, after conn_probe() of the
+ * first: it goes to the address that has answered, as from now on the first does,
+ * because what one server says of several connections may not hold for two.
  */
 void conn_init_another(struct conn *c, struct conn *first);
 
@@ -150,9 +163,10 @@ void conn_set_tls(struct conn *c, struct tls *tls);
 
 /*
  * The same for a process that serves a device: also gets OpenSSL's memory and
- * reads the files, if TLS is wanted. *tls is to be closed after conn_fini().
+ * reads the files, if TLS is wanted. tls, one for each server, are to be closed
+ * after conn_fini().
  */
-int conn_init_tls(struct conn *c, struct tls *tls,
+int conn_init_tls(struct conn *c, struct tls tls[],
 		  const struct tls_options *options, struct err *err);
 
 /* ---- waiting, for those who have nothing else to do ---- */
@@ -186,6 +200,20 @@ void conn_step(struct conn *c);
 
 /* DOWN: does not wait for the next attempt to be due. */
 void conn_hurry(struct conn *c);
+
+/* The server that is there, or is tried next; its name for people. */
+static inline const struct endpoint *conn_end(const struct conn *c)
+{
+	return &c->ends->list[c->at];
+}
+
+const char *conn_where(const struct conn *c);
+
+/*
+ * `c` is DOWN and `from`, which is beside it, READY: c gets its connection, if
+ * that serves what is to be served. False: from is closed instead.
+ */
+bool conn_move(struct conn *c, struct conn *from);
 
 /*
  * READY: readies the record layer for this connection. Returns r, or NULL if

@@ -164,7 +164,7 @@ static void accept_all(struct ctl_socket *ctl)
 static bool valid(const struct ctl_request *request, size_t length)
 {
 	return length == sizeof(*request) && request->magic == CTL_MAGIC &&
-	       request->command <= CTL_DETACH;
+	       request->command < CTL_COMMANDS;
 }
 
 /* No message may be received now: its bytes wait in the kernel. */

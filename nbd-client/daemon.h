@@ -30,7 +30,11 @@ struct attach_options {
 	bool recover; /* the device is there, only its processes have died */
 	const struct handover *handover; /* not even they; NULL: an attach */
 	bool idempotent; /* a device that has the export already will do */
-	struct addr addr;
+	struct addr addr; /* of the preferred server */
+	struct addr others[ENDPOINTS_MAX - 1];
+	uint32_t other_count;
+	bool described; /* compare the export's description */
+	uint32_t failback_s; /* back to the preferred server so late; 0: never */
 	struct tls_options tls;
 	enum front_kind front;
 	int32_t index; /* 3: /dev/nbd3; -1: the first free */
@@ -51,6 +55,8 @@ struct attach_options {
 	uint32_t fence_ms; /* wait so long for the end of an old connection */
 	uint32_t watchdog_s; /* a worker silent for so long is killed; 0: never */
 	uint32_t request_timeout_ms; /* for an answer, before it is probed; 0: none */
+	bool on_eio; /* the user has said what becomes of errors: */
+	uint32_t retry_ms; /* ask again for so long; 0: fail */
 	uint32_t dead_timeout_s; /* fail I/O after a link lost for so long; 0: never */
 	uint64_t reserve_bytes; /* 0: of slots; else of the pinned region, at most */
 	uint64_t min_free_kbytes; /* 0: derived; else what to raise it to */
@@ -59,6 +65,13 @@ struct attach_options {
 	uint32_t shed_port_count; /* but not those of these ports */
 	uint16_t shed_ports[SHED_PORTS_MAX];
 };
+
+/* The preferred server is number 0. */
+static inline const struct addr *attach_addr(const struct attach_options *o,
+					     uint32_t i)
+{
+	return i ? &o->others[i - 1] : &o->addr;
+}
 
 /*
  * 1: a living device has that export already, or the device of options->index

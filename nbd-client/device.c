@@ -59,7 +59,8 @@ static int connect_up(struct device *d, struct err *err)
 	EACH_QUEUE(q, d)
 		if (!ret)
 			ret = connect_queue(q, err);
-	if (ret == 0 && first->tls && !first->handshake.info.tls)
+	if (ret == 0 && first->ends->list[first->at].tls &&
+	    !first->handshake.info.tls)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: not encrypted: the server says that it has no TLS, and --tls=allow lets that pass",
 			d->path);
@@ -391,8 +392,11 @@ int device_prepare(struct device *d, bool again, struct err *err)
 int device_attach(struct device *d, struct err *err)
 {
 	size_t all = device_held_count + SERVED_COUNT;
-	int ret = take_steps(d, all, d->again ? all : device_held_count, err);
+	int ret;
 
+	if (d->again)
+		device_recall_server(d);
+	ret = take_steps(d, all, d->again ? all : device_held_count, err);
 	if (ret < 0)
 		return ret;
 	d->page->state = STATS_LIVE;

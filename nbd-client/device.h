@@ -31,6 +31,7 @@
 #include "nbd-client/patience.h"
 #include "nbd-client/pressure.h"
 #include "nbd-client/shed.h"
+#include "nbd-client/standby.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/ublk_ctl.h"
 
@@ -47,7 +48,10 @@ struct device_shared {
 	bool fetching;     /* ublk: a worker has begun, but not completed, to */
 	uint64_t died_ns;  /* when the last worker was seen to have died */
 	int32_t ready_pid; /* the worker that has attached, or taken over */
-	int link_fd; /* a ready socket that the nbd driver uses itself; or -1 */
+	/* Where the nbd driver talks to the server itself: */
+	int link_fd; /* on this one of the ready sockets; -1: on none of these */
+	bool counting; /* these were read before: */
+	uint64_t counts[DEVICE_KERNEL_COUNTS + 1]; /* the last is 0 */
 };
 
 struct device;
@@ -85,8 +89,6 @@ struct queue {
 		bool ended; /* the server's end of the link was seen */
 		bool used;  /* the driver was seen to use it, */
 		uint64_t offered_bytes; /* to send more than this on it */
-		bool counting; /* these were read before: */
-		uint64_t counts[DEVICE_KERNEL_COUNTS + 1]; /* the last is 0 */
 	} kernel;
 
 	bool thread_started;
@@ -94,6 +96,7 @@ struct queue {
 	bool closed;
 	bool failed;
 	bool dead; /* the dead time-out has passed; until the link is up */
+	bool renewing; /* its link, by command */
 };
 
 #define EACH_QUEUE(q, d)                                                       \
@@ -123,9 +126,12 @@ struct device {
 	int lock_fd;          /* attaches take turns choosing a device */
 	int report_fd;        /* to who waits for the attach; not a worker's */
 
-	struct tls tls;
+	struct tls tls[ENDPOINTS_MAX];
 	struct queue *queues;
 	uint32_t queue_count;
+	struct standby standby; /* for the connection of the first queue */
+	uint32_t reconnect_client; /* waits for the outcome */
+	bool renewing; /* the links of the other queues, after that */
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
@@ -199,8 +205,17 @@ void device_on_pressure(struct device *d, short events);
 /* Once a second: time-outs; refreshes the slow numbers of the page. */
 void device_tick(struct device *d);
 
+/* Goes to the server of that number, from 1; 0: anew to the same. */
+void device_reconnect(struct device *d, uint32_t number, uint32_t client);
+
+/* Somebody has changed the kernel's size of the device. */
+void device_on_resize(struct device *d);
+
+/* A link of each queue, and one that waits. */
+#define DEVICE_LINKS_MAX (QUEUES_MAX + 1u)
+
 /*
- * What the links wait for: fills in queue_count of ret_fds. Returns milliseconds
+ * What the links wait for: fills in queue_count + 1 of ret_fds. Returns milliseconds
  * until device_step_links() is due in any case; -1: not without an event.
  */
 int device_poll_links(const struct device *d, struct pollfd *ret_fds);

@@ -20,6 +20,7 @@
 #include "common/proto.h"
 #include "nbd-client/device.h"
 #include "nbd-client/device_front.h"
+#include "nbd-client/device_serve.h"
 #include "nbd-client/donor.h"
 #include "nbd-client/handover.h"
 #include "nbd-client/host.h"
@@ -31,14 +32,17 @@
 
 /* ---- what the server has ---- */
 
-/* What is there already cannot become larger or smaller. */
-static int check_size(const struct device *d, struct err *err)
+/* What is there already cannot shrink; an export that has grown is as it was. */
+static int check_size(struct device *d, struct err *err)
 {
 	uint64_t bytes;
 
-	if (!d->options->recover || blockdev_size(d->name, &bytes) < 0 ||
-	    bytes == d->size_bytes)
+	if (!d->options->recover || blockdev_size(d->name, &bytes) < 0)
 		return 0;
+	if (bytes && bytes <= d->size_bytes) {
+		d->size_bytes = bytes;
+		return 0;
+	}
 	return err_set(err, X_REFUSED, ESTALE,
 		       "%s has %llu bytes but the export %llu; is it the right one?",
 		       d->path, (unsigned long long)bytes,
@@ -71,10 +75,7 @@ static int choose_blocks(struct device *d, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "the export has %llu bytes; --size can only be less",
 			       (unsigned long long)x->size_bytes);
-	d->size_bytes = proto_usable_bytes(d->options->size_bytes ?
-						   d->options->size_bytes :
-						   x->size_bytes,
-					   d->block_bytes);
+	d->size_bytes = device_usable_bytes(d);
 	if (!d->size_bytes)
 		return err_set(err, X_REFUSED, EINVAL,
 			       "the export has %llu bytes, less than a block of %u; "
@@ -128,7 +129,9 @@ static int init_link(struct device *d, struct err *err)
 	conn->fence_ms = o->fence_ms;
 	conn->request_timeout_ms = o->request_timeout_ms;
 	conn->for_kernel = o->kernel_path;
-	return conn_init_tls(conn, &d->tls, &o->tls, err);
+	conn->ends->described = o->described;
+	device_standby_up(d);
+	return conn_init_tls(conn, d->tls, &o->tls, err);
 }
 
 static int probe_up(struct device *d, struct err *err)
@@ -144,6 +147,8 @@ static int probe_up(struct device *d, struct err *err)
 		return ret;
 	conn = &d->queues[0].conn;
 	ret = conn_init(conn, &o->addr, &memory, o->handshake_ms, err);
+	for (uint32_t i = 0; i < o->other_count && !ret; i++)
+		ret = conn_add(conn, &o->others[i], err);
 	if (!ret)
 		ret = init_link(d, err);
 	if (!ret)
@@ -160,29 +165,41 @@ static int probe_again(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
 	const struct handover *h = o->handover;
+	struct endpoints ends = h->ends;
 	int ret;
 
+	if (ends.count != 1 + o->other_count)
+		return err_set(err, X_USAGE, EINVAL,
+			       "there are %u servers now, %u when %s was attached",
+			       1 + o->other_count, ends.count, h->device.path);
+	for (uint32_t i = 0; i < ends.count; i++) {
+		ends.list[i].addr = attach_addr(o, i);
+		ends.list[i].tls = NULL;
+	}
 	ret = make_queues(d, err);
 	if (ret < 0)
 		return ret;
-	conn_init_known(&d->queues[0].conn, &o->addr, &h->addrs, &h->export,
-			h->sockets, h->family, o->handshake_ms);
+	conn_init_known(&d->queues[0].conn, &ends, &h->export, h->server,
+			h->family, o->handshake_ms);
 	ret = init_link(d, err);
 	if (!ret)
 		ret = size_queues(d, err);
 	EACH_QUEUE(q, d)
-		q->conn.sockets = h->sockets[q->index];
+		if (q->index)
+			q->conn.own.sockets = h->more_sockets[q->index - 1];
 	return ret;
 }
 
 static void probe_down(struct device *d)
 {
+	standby_fini(&d->standby);
 	EACH_QUEUE(q, d)
 		conn_fini(&q->conn);
 	free(d->queues);
 	d->queues = NULL;
 	d->queue_count = 0;
-	tls_close(&d->tls);
+	for (uint32_t i = 0; i < ENDPOINTS_MAX; i++)
+		tls_close(&d->tls[i]);
 }
 
 /* ---- which device ---- */
@@ -291,28 +308,22 @@ static int sockets_up(struct device *d, struct err *err)
 {
 	const struct conn *first = &d->queues[0].conn;
 	struct stats_guarantee *rows = d->rows;
+	const struct sockets *sockets = &first->ends->sockets;
 	int reserved = 0, ret = 0;
 
-	if (first->family != AF_INET && first->family != AF_INET6)
-		return 0;
-	EACH_QUEUE(q, d) {
-		int own = 0;
-
+	EACH_QUEUE(q, d)
 		if (!ret)
-			ret = sockets_prepare(&q->conn.sockets, first->family,
-					      &own, err);
-		if (own < 0)
-			reserved = own;
-	}
-	if (ret < 0 || d->options->swap == SWAP_NO)
+			ret = endpoints_prepare(q->conn.ends, first->known_at,
+						first->family, &reserved, err);
+	if (ret < 0 || !sockets->count || d->options->swap == SWAP_NO)
 		return ret;
 	if (measure_left_out(MEASURE_SOCKET_MEMORY))
 		; /* asked for none */
 	else if (reserved == 0)
 		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_OK,
 				    "SO_RESERVE_MEM %u KiB on each of %u sockets",
-				    first->sockets.memory.reserve_bytes / KIB,
-				    d->queue_count * SOCKETS_COUNT);
+				    sockets->memory.reserve_bytes / KIB,
+				    d->queue_count * sockets->count);
 	else
 		stats_guarantee_set(rows, SOCKETS_ROW, GUARANTEE_DEGRADED,
 				    "no SO_RESERVE_MEM: %s",
@@ -345,6 +356,8 @@ static void fill_page(struct device *d)
 		       (x->flags & NBD_FLAG_READ_ONLY) != 0;
 	p->swap = d->options->swap != SWAP_NO;
 	p->swap_priority = d->options->swapon_priority;
+	p->request_timeout_ms = d->options->request_timeout_ms;
+	p->retry_ms = d->options->retry_ms;
 	p->queues = queues;
 	p->slots = queues * d->config.slots;
 	p->slot_bytes = d->config.slot_bytes;
@@ -353,6 +366,7 @@ static void fill_page(struct device *d)
 	p->open_rx_bytes = queues * d->config.open.rx_bytes;
 	p->guaranteed_tx_bytes = queues * d->config.guaranteed.tx_bytes;
 	p->guaranteed_rx_bytes = queues * d->config.guaranteed.rx_bytes;
+	device_fill_endpoints(d);
 }
 
 static void show_swap(struct device *d)
@@ -547,7 +561,7 @@ static int shed_up(struct device *d, struct err *err)
 
 	if (!o->shed)
 		return 0;
-	ret = shed_open(&d->shed, d->name, &d->queues[0].conn.addrs,
+	ret = shed_open(&d->shed, d->name, d->queues[0].conn.ends,
 			o->shed_ports, o->shed_port_count, d->rows, err);
 	if (ret < 0 && o->swap == SWAP_BEST_EFFORT) {
 		err_clear(err); /* the row tells */
@@ -590,10 +604,13 @@ void device_hand_over(const struct device *d, struct handover *ret)
 	ret->slots = d->config.slots;
 	ret->slot_bytes = d->config.slot_bytes;
 	ret->family = d->queues[0].conn.family;
-	ret->addrs = d->queues[0].conn.addrs;
+	ret->server = d->queues[0].conn.known_at;
+	ret->ends = *d->queues[0].conn.ends;
 	ret->export = d->queues[0].conn.export;
+	ret->queues = d->queue_count;
 	EACH_QUEUE(q, d)
-		ret->sockets[q->index] = q->conn.sockets;
+		if (q->index)
+			ret->more_sockets[q->index - 1] = q->conn.own.sockets;
 	ret->queue = d->queue;
 	donor = stats_guarantee_find(d->page->guarantees, DONOR_ROW);
 	memory = stats_guarantee_find(d->page->guarantees, SOCKETS_ROW);

@@ -23,6 +23,7 @@
 #include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
 #include "nbd-client/donor.h"
+#include "nbd-client/link_io.h"
 #include "nbd-client/nbd_sysfs.h"
 
 /* What TCP knows of it; all zero for another socket. */
@@ -67,8 +68,8 @@ static void begin_watch(struct queue *q)
 /* TLS stays on a socket, so that each of those can serve one link only. */
 static void tell_spares(struct queue *q)
 {
-	if (q->conn.sockets.family == AF_UNSPEC ||
-	    sockets_is_ready(&q->conn.sockets, q->conn.fd))
+	if (!endpoints_ready(q->conn.ends, q->conn.at) ||
+	    sockets_is_ready(&q->conn.ends->sockets, q->conn.fd))
 		return;
 	stats_guarantee_replace(q->device->rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				"used up by earlier links; since then only after the handshake");
@@ -76,7 +77,7 @@ static void tell_spares(struct queue *q)
 
 void device_kernel_taken(struct queue *q)
 {
-	bool kept = sockets_is_ready(&q->conn.sockets, q->conn.fd);
+	bool kept = sockets_is_ready(&q->conn.ends->sockets, q->conn.fd);
 
 	device_show_tls(q->device->page, &q->conn);
 	begin_watch(q);
@@ -84,6 +85,7 @@ void device_kernel_taken(struct queue *q)
 	if (q->device->options->swap != SWAP_NO)
 		tell_spares(q);
 	conn_take(&q->conn);
+	device_keep_server(q->device);
 }
 
 static int offer(struct queue *q)
@@ -119,7 +121,7 @@ void device_kernel_inherit(struct queue *q)
 	if (q->device->shared->link_fd >= 0) {
 		conn_adopt(&q->conn, q->device->shared->link_fd);
 		begin_watch(q);
-	} else if (q->conn.sockets.family != AF_UNSPEC) {
+	} else if (endpoints_ready(q->conn.ends, q->conn.at)) {
 		conn_inherit(&q->conn);
 	}
 	/*
@@ -162,6 +164,11 @@ void device_kernel_on_link(struct queue *q, short events)
 		lost(q);
 }
 
+void device_kernel_drop(struct queue *q)
+{
+	link_shutdown(q->conn.fd, SHUT_WR);
+}
+
 /* ---- now and then ---- */
 
 #define SECTOR_BYTES 512u
@@ -182,22 +189,23 @@ static void count(struct queue *q)
 {
 	uint64_t now[DEVICE_KERNEL_COUNTS + 1] = { 0 };
 	struct stats_data *data = q->data;
-	const uint64_t *was = q->kernel.counts;
+	struct device_shared *shared = q->device->shared;
+	const uint64_t *was = shared->counts;
 	char text[512], *at = text;
 
 	if (blockdev_read(q->device->name, "stat", text, sizeof(text)) < 0)
 		return;
 	for (uint32_t i = 0; i < DEVICE_KERNEL_COUNTS; i++)
 		now[i] = strtoull(at, &at, 10);
-	for (uint32_t i = 0; q->kernel.counting &&
+	for (uint32_t i = 0; shared->counting &&
 			     i < sizeof(counted) / sizeof(counted[0]); i++) {
 		uint8_t r = counted[i].requests, s = counted[i].sectors;
 
 		data->requests[counted[i].op] += now[r] - was[r];
 		data->bytes[counted[i].op] += (now[s] - was[s]) * SECTOR_BYTES;
 	}
-	q->kernel.counting = true;
-	memcpy(q->kernel.counts, now, sizeof(q->kernel.counts));
+	shared->counting = true;
+	memcpy(shared->counts, now, sizeof(shared->counts));
 }
 
 void device_kernel_tick(struct queue *q)

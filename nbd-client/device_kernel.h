@@ -34,6 +34,9 @@ void device_kernel_pollfd(const struct queue *q, struct pollfd *ret);
 /* UP: poll(2) has seen these; ignored in other states. */
 void device_kernel_on_link(struct queue *q, short events);
 
+/* UP: the server is told that nothing more will come; it ends the link. */
+void device_kernel_drop(struct queue *q);
+
 /* Once a second: offers again what was not taken; counts requests. */
 void device_kernel_tick(struct queue *q);
 

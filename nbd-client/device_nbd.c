@@ -79,10 +79,10 @@ static int make_device(struct device *d, struct err *err)
 	const struct socket_memory none = { 0 };
 	struct stats_guarantee unused[STATS_GUARANTEES] = { 0 };
 	struct sockets sockets;
-	int reserved, ret;
+	int reserved = 0, ret;
 
 	sockets_init(&sockets, &none);
-	ret = sockets_prepare(&sockets, AF_INET, &reserved, err);
+	ret = sockets_prepare(&sockets, AF_INET, 1, &reserved, err);
 	if (!ret)
 		donor_donate(&sockets, &d->genl, d->index, unused);
 	sockets_fini(&sockets);
@@ -102,7 +102,7 @@ static void donate(struct device *d)
 		stats_guarantee_set(d->rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: no other nbd device is free");
 	else
-		donor_donate(&d->queues[0].conn.sockets, &d->genl, index,
+		donor_donate(&d->queues[0].conn.ends->sockets, &d->genl, index,
 			     d->rows);
 }
 
@@ -165,7 +165,7 @@ static void pair_down(struct device *d)
 
 const char *device_nbd_backend(const struct device *d)
 {
-	return d->uri[GENL_BACKEND_BYTES - 1] ? NULL : d->uri;
+	return genl_backend(d->uri);
 }
 
 /* Or its death would never show as an end of file. */

@@ -184,8 +184,10 @@ void device_link_up(struct queue *q)
 	device_show_tls(q->device->page, c);
 	q->engine->mail.link_fd = c->fd;
 	q->engine->mail.structured = c->handshake.info.structured;
+	q->engine->mail.export_bytes = c->export.size_bytes;
 	conn_take(c);
 	engine_post(q->engine, MAIL_LINK_UP);
+	device_keep_server(q->device);
 }
 
 /* The device is as well as the first of its links that is not up. */
@@ -212,8 +214,7 @@ static void show_interruption(struct device *d)
 		(unsigned long long)p->interruption_ms);
 }
 
-/* True if it says something new. */
-static bool show_error(struct device *d, const char *text)
+bool device_show_error(struct device *d, const char *text)
 {
 	char *shown = d->page->link_error;
 	size_t room = sizeof(d->page->link_error);
@@ -230,6 +231,7 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 	if (q->giving_up)
 		reason = q->giving_up;
 	q->giving_up = NULL;
+	d->standby.leave = false;
 	if (q->engine) {
 		patience_end(&q->patience);
 		q->conn.mute = atomic_load(&q->engine->news.link_mute);
@@ -242,11 +244,11 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 				 "the server closed the connection";
 	/* The server ends an engine's operations; then comes NEWS_LINK_IDLE. */
 	conn_shutdown(&q->conn, error);
-	show_error(d, reason);
+	(void)device_show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: link to %s lost: %s; reconnecting", d->path,
-			q->conn.addrs.where, reason);
+			conn_where(&q->conn), reason);
 }
 
 static void show_link(struct device *d)
@@ -284,13 +286,16 @@ static void show_unfenced(struct device *d, const struct conn *c)
 static void on_link_change(struct conn *c, enum conn_state was)
 {
 	struct device *d = list_entry(c, struct queue, conn)->device;
+	bool is_new = device_show_endpoint(d, c);
 
 	show_link(d);
 	log_say(LOG_LEVEL_DEBUG, "%s: link: %s, was %s", d->path,
 		stats_link_name(c->state), stats_link_name(was));
 	if (c->state != CONN_DOWN)
 		return;
-	if (c->failed && show_error(d, c->err.text))
+	if (c->failed)
+		(void)device_show_error(d, c->err.text);
+	if (is_new)
 		log_say(LOG_LEVEL_WARNING, "%s: %s", d->path, c->err.text);
 	show_unfenced(d, c);
 }
@@ -305,7 +310,10 @@ static void step_link(struct queue *q)
 {
 	struct device *d = q->device;
 
-	conn_step(&q->conn);
+	if (q->index == 0)
+		standby_step(&d->standby);
+	else
+		conn_step(&q->conn);
 	if (q->conn.state != CONN_READY)
 		return;
 	if (!q->engine) {
@@ -315,75 +323,10 @@ static void step_link(struct queue *q)
 		device_link_up(q);
 		show_interruption(d);
 	}
+	q->renewing = false;
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
-		q->conn.addrs.where);
-}
-
-/* ---- a server that is silent, or gone ---- */
-
-static void give_up(struct queue *q, const char *why, uint32_t mail)
-{
-	if (q->conn.state == CONN_UP)
-		q->giving_up = why;
-	if (q->engine)
-		engine_post(q->engine, MAIL_LINK_DROP | mail);
-}
-
-static void silence_step(struct queue *q)
-{
-	const struct engine_owed owed = engine_owed(q->engine);
-	struct device *d = q->device;
-	uint64_t probes = q->patience.probes;
-	bool up = q->conn.state == CONN_UP;
-	enum patience_verdict verdict =
-		up ? patience_look(&q->patience, &owed) : PATIENCE_KEPT;
-	bool silent = verdict != PATIENCE_KEPT;
-
-	d->page->probes += q->patience.probes - probes;
-	if (silent && !q->silent_since_ns)
-		log_say(LOG_LEVEL_WARNING,
-			"%s: %s has owed an answer for %u s; asking on another connection",
-			d->path, q->conn.addrs.where,
-			d->options->request_timeout_ms / 1000);
-	if (up && !silent && q->silent_since_ns)
-		log_say(LOG_LEVEL_NOTICE, "%s: %s answers again", d->path,
-			q->conn.addrs.where);
-	q->silent_since_ns = silent ? owed.since_ns : 0;
-	if (verdict != PATIENCE_REPLACE)
-		return;
-	d->page->links_replaced++;
-	give_up(q, "the server answers on another one, not on this", 0);
-}
-
-static void step_patience(struct queue *q)
-{
-	struct device *d = q->device;
-
-	if (patience_step(&q->patience) != -EAGAIN &&
-	    show_error(d, q->patience.probe.err.text))
-		log_say(LOG_LEVEL_WARNING,
-			"%s: no answer on another connection, either: %s; waiting",
-			d->path, q->patience.probe.err.text);
-}
-
-/* I/O fails only where the user has said after how long. */
-static void check_dead(struct queue *q, uint64_t now_ns)
-{
-	struct device *d = q->device;
-	uint64_t limit_ns = d->options->dead_timeout_s * NS_PER_S;
-	uint64_t since_ns = q->conn.state == CONN_UP ? q->silent_since_ns :
-						       q->conn.down_since_ns;
-
-	if (q->conn.state == CONN_UP)
-		q->dead = false;
-	if (!limit_ns || !since_ns || q->dead || now_ns - since_ns < limit_ns)
-		return;
-	q->dead = true;
-	log_say(LOG_LEVEL_ERR,
-		"%s: no link for %u s: requests fail until it is back",
-		d->path, d->options->dead_timeout_s);
-	give_up(q, "the server has been silent for too long", MAIL_FAIL);
+		conn_where(&q->conn));
 }
 
 /* ---- waiting for links ---- */
@@ -398,8 +341,9 @@ static int due_ms(const struct queue *q, uint64_t now_ns)
 int device_poll_links(const struct device *d, struct pollfd *ret_fds)
 {
 	uint64_t now_ns = clock_now_ns();
-	int first_ms = -1;
+	int first_ms = standby_due_ms(&d->standby, now_ns);
 
+	standby_pollfd(&d->standby, &ret_fds[d->queue_count]);
 	EACH_QUEUE(q, d) {
 		int own_ms = due_ms(q, now_ns);
 
@@ -427,8 +371,15 @@ void device_step_links(struct device *d, const struct pollfd *fds)
 		if (q->conn.state != CONN_UP)
 			step_link(q);
 		else if (q->engine)
-			step_patience(q);
+			device_step_probe(q);
 	}
+	d->standby.plentiful = d->page->state == STATS_LIVE &&
+			       d->pressure.watching &&
+			       pressure_is_plentiful(&d->pressure);
+	if (fds[d->queue_count].revents ||
+	    standby_due_ms(&d->standby, clock_now_ns()) == 0)
+		step_link(&d->queues[0]);
+	device_step_standby(d);
 }
 
 /* ---- strangers' packets ---- */
@@ -614,7 +565,7 @@ bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
 		 uint32_t timeout_ms)
 {
 	uint64_t end_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-	struct pollfd fds[1 + QUEUES_MAX] = {
+	struct pollfd fds[1 + DEVICE_LINKS_MAX] = {
 		{ .fd = d->news_fd, .events = POLLIN },
 	};
 
@@ -627,7 +578,7 @@ bool device_wait(struct device *d, bool (*is_over)(const struct device *d),
 			return false;
 		if (due_ms >= 0 && due_ms < left_ms)
 			left_ms = due_ms;
-		if (poll(fds, 1 + d->queue_count, left_ms) > 0 &&
+		if (poll(fds, 2 + d->queue_count, left_ms) > 0 &&
 		    fds[0].revents)
 			device_on_news(d);
 		device_step_links(d, fds + 1);
@@ -685,7 +636,7 @@ void device_tick(struct device *d)
 	shed_step(d, d->pressure.tight || device_is_low(d), now_ns);
 	EACH_QUEUE(q, d) {
 		if (q->engine)
-			silence_step(q);
-		check_dead(q, now_ns);
+			device_watch_silence(q);
+		device_check_dead(q, now_ns);
 	}
 }

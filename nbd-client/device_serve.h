@@ -19,6 +19,32 @@ void device_threads_down(struct device *d);
 /* To all engines. */
 void device_post(struct device *d, uint32_t mail_bits);
 
+/* ---- device_endpoint.c ---- */
+
+/* What the device can have of the export, in whole blocks. */
+uint64_t device_usable_bytes(const struct device *d);
+
+void device_fill_endpoints(struct device *d);
+
+/* To status; true if this server fails in a new way. */
+bool device_show_endpoint(struct device *d, const struct conn *c);
+
+/* The link is up: what the next worker must know. */
+void device_keep_server(struct device *d);
+
+/* Before the engines: what the last one knew. */
+void device_recall_server(struct device *d);
+
+void device_standby_up(struct device *d);
+
+/* Whether a link is to be given up for another, and what came of a command. */
+void device_step_standby(struct device *d);
+
+/* ---- device_serve.c ---- */
+
+/* Ends a link that is up; mail: besides. */
+void device_give_up(struct queue *q, const char *why, uint32_t mail);
+
 /* Hands the negotiated connection to the engine. */
 void device_link_up(struct queue *q);
 
@@ -30,6 +56,18 @@ void device_show_tls(struct stats_page *p, const struct conn *c);
  * words, or NULL.
  */
 void device_link_lost(struct queue *q, const char *reason, int error);
+
+/* Why there is no link, for status. True if it is something new. */
+bool device_show_error(struct device *d, const char *text);
+
+/* Now and then: looks whether the server of an engine owes an answer, probes it. */
+void device_watch_silence(struct queue *q);
+
+/* Goes on with such a probe. */
+void device_step_probe(struct queue *q);
+
+/* Now and then: I/O fails only where the user has said after how long. */
+void device_check_dead(struct queue *q, uint64_t now_ns);
 
 /* From now on status shows what becomes of the connection. */
 void device_watch_link(struct queue *q);

@@ -200,7 +200,8 @@ static void donate(struct device *d)
 	}
 	if (nbd_sysfs_find_free(&spare, &err) == 0)
 		EACH_QUEUE(q, d)
-			donor_donate(&q->conn.sockets, &genl, spare, rows);
+			donor_donate(&q->conn.ends->sockets, &genl, spare,
+				     rows);
 	else
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: %.90s", err.text);

@@ -66,8 +66,8 @@ void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
 	blockdev_set(&b, FRONT_NBD, index);
 	(void)blockdev_read(b.name, "queue/io_timeout", timeout,
 			    sizeof(timeout));
-	for (uint32_t i = 0; i < SOCKETS_COUNT && !ret; i++)
-		ret = donate(s->ready[i], genl, index, &err);
+	for (uint32_t i = 0; i < s->count && !ret; i++)
+		ret = donate(s->ready[i].fd, genl, index, &err);
 	/* Ours was a mark, not a wish: the device keeps what it had. */
 	(void)blockdev_write(b.name, "queue/io_timeout", timeout);
 	if (ret == 0)

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "nbd-client/engine.h"
 #include "nbd-client/engine_link.h"
 
@@ -68,6 +69,7 @@ static struct request *begin(struct engine *e, uint32_t index)
 	CHECK(r->state == REQUEST_FREE);
 	set_state(e, r, REQUEST_NEW);
 	r->error = 0;
+	r->failed_ns = 0;
 	r->piece_start = 0;
 	r->replied = false;
 	r->born_ns = e->ring.woke_ns;
@@ -250,6 +252,119 @@ void engine_dispatch(struct engine *e)
 	}
 }
 
+/* ---- errors of the server ---- */
+
+/* Not more often than this in the log, however much fails. */
+#define RETRY_TOLD_NS (10 * NS_PER_S)
+
+/*
+ * What a server may get over. But not what makes data durable: one that has
+ * failed at that may have dropped them, and say success the second time, as
+ * fsync(2) does.
+ */
+static bool may_pass(const struct request *r)
+{
+	if (r->command == NBD_CMD_FLUSH || r->flags & NBD_CMD_FLAG_FUA)
+		return false;
+	return r->error == EIO || r->error == ENOSPC || r->error == ENOMEM;
+}
+
+/*
+ * Writes may wait in half of the slots that are there: where all of them fail, as on a full
+ * disk, there must be slots for reads, which the server may well be able to do.
+ */
+static bool has_room(const struct engine *e, const struct request *r)
+{
+	uint32_t there = e->pool.base_allowed + e->config.slots_reserve;
+	uint32_t writes = 0;
+
+	for (const struct list *at = e->put_off.next; at != &e->put_off;
+	     at = at->next)
+		writes += list_entry(at, const struct request, node)->command !=
+			  NBD_CMD_READ;
+	return r->command == NBD_CMD_READ || writes < there / 2;
+}
+
+static void tell_failed(struct engine *e, const struct request *r,
+			const char *text)
+{
+	uint64_t now_ns = e->ring.woke_ns;
+
+	if (e->retry_told_ns && now_ns - e->retry_told_ns < RETRY_TOLD_NS)
+		return;
+	e->retry_told_ns = now_ns;
+	log_ring_put(&e->log, LOG_LEVEL_WARNING, text, r->command,
+		     (uint64_t)r->error);
+}
+
+/* False if it has to fail. */
+static bool put_off(struct engine *e, struct request *r)
+{
+	uint64_t now_ns = e->ring.woke_ns;
+	uint32_t pause_ms = r->failed_ns ? 2 * r->pause_ms : RETRY_PAUSE_MIN_MS;
+
+	if (!e->config.retry_ms || e->failing || !may_pass(r))
+		return false;
+	r->pause_ms = pause_ms < RETRY_PAUSE_MAX_MS ? pause_ms :
+						      RETRY_PAUSE_MAX_MS;
+	r->retry_ns = now_ns + r->pause_ms * NS_PER_MS;
+	if (!r->failed_ns)
+		r->failed_ns = now_ns;
+	if (r->retry_ns - r->failed_ns > e->config.retry_ms * NS_PER_MS ||
+	    !has_room(e, r)) {
+		e->stats->retries_failed++;
+		tell_failed(e, r,
+			    "requests that the server fails now fail here, the first for "
+			    "command %" PRIu64 " with errno %" PRIu64);
+		return false;
+	}
+	tell_failed(e, r,
+		    "the server fails requests, the first for command %" PRIu64
+		    " with errno %" PRIu64 "; they are asked again");
+	if (!e->retry_ns || r->retry_ns < e->retry_ns)
+		e->retry_ns = r->retry_ns;
+	e->stats->retried_total++;
+	set_state(e, r, REQUEST_PUT_OFF);
+	list_push_back(&e->put_off, &r->node);
+	return true;
+}
+
+/* In no queue any more. */
+static void fail(struct engine *e, struct request *r)
+{
+	if (!put_off(e, r))
+		complete(e, r);
+}
+
+void engine_retry(struct engine *e)
+{
+	bool vain = e->failing || e->front->gone;
+	struct list *at = e->put_off.next;
+
+	if (!vain && (!e->retry_ns || e->ring.woke_ns < e->retry_ns))
+		return;
+	e->retry_ns = 0;
+	while (at != &e->put_off) {
+		struct request *r = list_entry(at, struct request, node);
+
+		at = at->next;
+		if (!vain && r->retry_ns > e->ring.woke_ns) {
+			if (!e->retry_ns || r->retry_ns < e->retry_ns)
+				e->retry_ns = r->retry_ns;
+			continue;
+		}
+		list_remove(&r->node);
+		if (vain) {
+			complete(e, r);
+			continue;
+		}
+		set_state(e, r, REQUEST_PARKED);
+		list_push_back(&e->parked, &r->node);
+	}
+}
+
+/* ---- answers ---- */
+
 /* What was sent before r has come to the server, too: it has had it since. */
 static void note_overtaken(struct engine *e, const struct request *r)
 {
@@ -271,8 +386,13 @@ static void finish(struct engine *e, struct request *r)
 	note_overtaken(e, r);
 	list_remove(&r->node);
 	throttle_answered(&e->throttle, r);
+	if (r->error) {
+		fail(e, r);
+		return;
+	}
+	r->failed_ns = 0;
 	r->piece_start += r->piece_bytes;
-	if (r->error || r->piece_start >= r->length) {
+	if (r->piece_start >= r->length) {
 		complete(e, r);
 		return;
 	}
@@ -349,7 +469,7 @@ void engine_take_back(struct engine *e)
 		 * it again does no harm, the kernel has not been answered yet.
 		 */
 		if (r->replied && r->error && r->error != ESHUTDOWN) {
-			complete(e, r);
+			fail(e, r);
 			continue;
 		}
 		set_state(e, r, REQUEST_PARKED);
@@ -398,6 +518,7 @@ void engine_init(struct engine *e, const struct engine_config *config,
 		      stats->groups);
 	list_init(&e->parked);
 	list_init(&e->in_flight);
+	list_init(&e->put_off);
 	for (uint32_t i = 0; i < config->slots; i++) {
 		struct request *r = &e->requests[i];
 

@@ -72,6 +72,7 @@ struct engine_config {
 	uint32_t slot_bytes;
 	struct throttle_window open;
 	struct throttle_window guaranteed; /* when memory is low */
+	uint32_t retry_ms; /* what the server fails is asked again for so long; 0: not */
 	uint32_t record_bytes; /* of the record layer, beside us; 0: no TLS */
 	uint32_t queues; /* engines of the device, all of them like this */
 	const struct export_info *export; /* constant while attached */
@@ -99,6 +100,9 @@ struct engine {
 	struct request requests[SLOTS_MAX];
 	struct list parked;    /* oldest first */
 	struct list in_flight; /* in the order of sending */
+	struct list put_off;   /* in the order of failing */
+	uint64_t retry_ns;     /* when the first of these is due; 0: none is */
+	uint64_t retry_told_ns; /* in the log, which is not for each of them */
 
 	enum engine_link link;
 	struct stream link_stream;
@@ -127,6 +131,7 @@ struct engine {
 		int front_fd; /* valid before MAIL_FRONT_UP is posted */
 		int link_fd;  /* valid before MAIL_LINK_UP is posted */
 		bool structured; /* of that link */
+		uint64_t export_bytes; /* there; 0, or larger than before */
 		struct records *records; /* started for that link; or NULL */
 	} mail;
 	struct {

@@ -8,6 +8,9 @@
 /* Sends or fails parked requests as far as link and throttle allow. */
 void engine_dispatch(struct engine *e);
 
+/* Parks what was put off and is due; ends what nobody waits for any more. */
+void engine_retry(struct engine *e);
+
 /* Memory has become low, or is no longer: pool and mail say so. */
 void engine_update_low(struct engine *e);
 

@@ -159,6 +159,8 @@ static void link_up(struct engine *e)
 	}
 	e->link = ENGINE_LINK_UP;
 	e->failing = false;
+	if (e->mail.export_bytes > e->export.size_bytes)
+		e->export.size_bytes = e->mail.export_bytes;
 	e->heard_ns = 0;
 	rx_reset(&e->link_rx, e->mail.structured, e->config.slot_bytes);
 	e->records = e->mail.records;
@@ -306,6 +308,20 @@ static void show_owed(struct engine *e)
 	e->stats->owed_since_ns = since_ns;
 }
 
+/* Not longer than until a request is to be asked again. */
+static uint32_t until_retry(const struct engine *e, uint32_t timeout_ms)
+{
+	uint64_t now_ns, left_ms;
+
+	if (!e->retry_ns || !timeout_ms)
+		return timeout_ms;
+	now_ns = clock_now_ns();
+	if (now_ns >= e->retry_ns)
+		return 0;
+	left_ms = (e->retry_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS;
+	return left_ms < timeout_ms ? (uint32_t)left_ms : timeout_ms;
+}
+
 int engine_round(struct engine *e, uint32_t timeout_ms)
 {
 	int ret;
@@ -316,6 +332,7 @@ int engine_round(struct engine *e, uint32_t timeout_ms)
 	/* Whoever waits for a slot waits for sends of whose end there is no word. */
 	if ((e->stalled || e->closing) && e->ring.now_count)
 		timeout_ms = 0;
+	timeout_ms = until_retry(e, timeout_ms);
 	ret = ring_wait(&e->ring, timeout_ms);
 	if (ret < 0)
 		return ret;
@@ -326,6 +343,7 @@ int engine_round(struct engine *e, uint32_t timeout_ms)
 	link_step(e);
 	e->front->ops->step(e->front);
 	engine_update_low(e);
+	engine_retry(e);
 	engine_dispatch(e);
 	close_step(e);
 	tx_step(&e->link_tx);

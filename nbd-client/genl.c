@@ -246,7 +246,18 @@ static int finish(struct genl *genl, int rc, const char *what, int32_t index,
 	return rc ? failed(rc, what, index, words, err) : 0;
 }
 
-/* What serves a device: the sockets, and the name that the kernel keeps. */
+/* The name that the kernel keeps. */
+static int put_backend(struct nl_msg *message, const char *backend)
+{
+	if (!backend)
+		return 0;
+	if (strlen(backend) >= GENL_BACKEND_BYTES)
+		return -ENAMETOOLONG;
+	return nla_put_string(message, GENL_ATTR_BACKEND, backend) ? -EMSGSIZE :
+								     0;
+}
+
+/* What serves a device. */
 static int put_server(struct nl_msg *message, const int *fds,
 		      uint32_t fd_count, const char *backend)
 {
@@ -266,12 +277,7 @@ static int put_server(struct nl_msg *message, const int *fds,
 		nla_nest_end(message, item);
 	}
 	nla_nest_end(message, list);
-	if (!backend)
-		return 0;
-	if (strlen(backend) >= GENL_BACKEND_BYTES)
-		return -ENAMETOOLONG;
-	return nla_put_string(message, GENL_ATTR_BACKEND, backend) ? -EMSGSIZE :
-								     0;
+	return put_backend(message, backend);
 }
 
 static int put_numbers(struct nl_msg *message, const struct nbd_connect *p)
@@ -343,6 +349,18 @@ int genl_nbd_reconfigure(struct genl *genl, uint32_t index, const int *fds,
 	if (!rc)
 		rc = put_server(genl->message, fds, fd_count, backend);
 	return finish(genl, rc, "reconfigure", (int32_t)index, NULL, NULL, err);
+}
+
+int genl_nbd_resize(struct genl *genl, uint32_t index, uint64_t size_bytes,
+		    const char *backend, struct err *err)
+{
+	int rc = begin(genl, NBD_CMD_RECONFIGURE, (int32_t)index);
+
+	if (!rc && nla_put_u64(genl->message, NBD_ATTR_SIZE_BYTES, size_bytes))
+		rc = -EMSGSIZE;
+	if (!rc)
+		rc = put_backend(genl->message, backend);
+	return finish(genl, rc, "resize", (int32_t)index, NULL, NULL, err);
 }
 
 int genl_nbd_disconnect(struct genl *genl, uint32_t index, struct err *err)

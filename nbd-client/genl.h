@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "include/bounds.h"
 
 struct nl_msg;
 struct nl_sock;
@@ -86,6 +87,19 @@ int genl_nbd_connect(struct genl *genl, const struct nbd_connect *params,
 int genl_nbd_reconfigure(struct genl *genl, uint32_t index, const int *fds,
 			 uint32_t fd_count, const char *backend,
 			 struct err *err);
+
+/*
+ * Changes the size. Blocks while requests under way are answered, so not for who
+ * answers them; the driver's lock is held for as long.
+ */
+int genl_nbd_resize(struct genl *genl, uint32_t index, uint64_t size_bytes,
+		    const char *backend, struct err *err);
+
+/* The back end's name for this URI; NULL: too long for the kernel to keep. */
+static inline const char *genl_backend(const char uri[URI_TEXT_BYTES])
+{
+	return uri[GENL_BACKEND_BYTES - 1] ? NULL : uri;
+}
 
 /*
  * I/O in flight fails with EIO. Returns 0 also for a device that is not

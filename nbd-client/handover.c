@@ -54,14 +54,19 @@ bool handover_is_asked(const struct signalfd_siginfo *info)
 	       info->ssi_int == (int)HANDOVER_LAYOUT;
 }
 
+static void keep_sockets(const struct sockets *s, bool keep)
+{
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->ready[i].fd >= 0)
+			(void)fcntl(s->ready[i].fd, F_SETFD,
+				    keep ? 0 : FD_CLOEXEC);
+}
+
 static void keep_open(const struct handover *h, bool keep)
 {
-	for (uint32_t i = 0; i < h->queues * SOCKETS_COUNT; i++) {
-		int fd = h->sockets[i / SOCKETS_COUNT].ready[i % SOCKETS_COUNT];
-
-		if (fd >= 0)
-			(void)fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
-	}
+	for (uint32_t i = 0; i < h->queues; i++)
+		keep_sockets(i ? &h->more_sockets[i - 1] : &h->ends.sockets,
+			     keep);
 }
 
 /* A file with all of it; the descriptor outlives execve(2). Or -errno. */

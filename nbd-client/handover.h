@@ -24,8 +24,7 @@
 #include "include/ctl.h"
 #include "include/export.h"
 #include "nbd-client/blockdev.h"
-#include "nbd-client/link_tcp.h"
-#include "nbd-client/sockets.h"
+#include "nbd-client/endpoint.h"
 
 /* To be raised with each change of meaning below that keeps the size. */
 #define HANDOVER_VERSION 1u
@@ -42,10 +41,11 @@ struct handover {
 	uint32_t slots; /* the kernel's device has them */
 	uint32_t slot_bytes;
 	int32_t family; /* of the server's address that answered last */
-	struct link_addrs addrs;
+	uint32_t server; /* which one that was */
+	struct endpoints ends; /* the descriptors of their sockets stay open */
 	struct export_info export;
 	uint32_t queues;
-	struct sockets sockets[QUEUES_MAX]; /* their descriptors stay open */
+	struct sockets more_sockets[QUEUES_MAX - 1]; /* likewise, of the others */
 	struct blockdev_saved queue;
 	struct stats_guarantee donor; /* what became of the sockets */
 	struct stats_guarantee socket_memory;

@@ -20,7 +20,7 @@
 static const struct command *const commands[] = {
 	&cmd_attach, &cmd_detach,  &cmd_list,
 	&cmd_status, &cmd_exports, &cmd_info, &cmd_check,
-	&cmd_recover, &cmd_upgrade, &cmd_metrics,
+	&cmd_reconnect, &cmd_recover, &cmd_upgrade, &cmd_metrics,
 	&cmd_bench,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

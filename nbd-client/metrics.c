@@ -170,6 +170,26 @@ static void put_link_up(struct printer *p, const struct metrics_device *d)
 	sample(p, NULL, NULL, d->page.link == STATS_LINK_UP);
 }
 
+static void put_endpoint(struct printer *p, const struct metrics_device *d)
+{
+	sample(p, NULL, NULL, d->page.endpoint + 1);
+}
+
+/* In use, or waiting to be. */
+static void put_endpoints(struct printer *p, const struct metrics_device *d)
+{
+	uint32_t count = d->page.endpoint_count;
+
+	for (uint32_t i = 0; i < count && i < ENDPOINTS_MAX; i++) {
+		uint32_t link = d->page.endpoints[i].link;
+		char number[12];
+
+		snprintf(number, sizeof(number), "%u", i + 1);
+		sample(p, "endpoint", number,
+		       link == STATS_LINK_UP || link == STATS_LINK_READY);
+	}
+}
+
 static void put_supervised(struct printer *p, const struct metrics_device *d)
 {
 	sample(p, NULL, NULL, d->page.supervised != 0);
@@ -298,6 +318,8 @@ static const struct family families[] = {
 	CALL_DEAD(INFO, put_info, "device", NULL, "What the device is."),
 	FROM(GAUGE, export_bytes, "size_bytes", "bytes",
 	     "Size of the device."),
+	FROM(GAUGE, available_bytes, "size_available_bytes", "bytes",
+	     "Size that the device could have."),
 	FROM(GAUGE, attached_at, "attached_timestamp_seconds", "seconds",
 	     "When the device was attached."),
 
@@ -313,10 +335,16 @@ static const struct family families[] = {
 	     "Requests on their way to the server and back."),
 	FROM(GAUGE, data.states[REQUEST_PARKED], "requests_parked", NULL,
 	     "Requests that wait to be sent."),
+	FROM(GAUGE, data.states[REQUEST_PUT_OFF], "requests_put_off", NULL,
+	     "Requests that the server failed and that will be asked again."),
 	FROM(COUNTER, data.parked_total, "requests_waited", NULL,
 	     "Requests that ever had to wait to be sent."),
 	FROM(COUNTER, data.replayed_total, "requests_replayed", NULL,
 	     "Requests sent again after a lost link."),
+	FROM(COUNTER, data.retried_total, "requests_retried", NULL,
+	     "Requests asked again after an error of the server."),
+	FROM(COUNTER, data.retries_failed, "retries_failed", NULL,
+	     "Of these, requests that failed in the end."),
 
 	CALL(GAUGE, put_link_up, "link_up", NULL,
 	     "Whether all connections to the server are up."),
@@ -327,6 +355,12 @@ static const struct family families[] = {
 	     "When the link became what it is."),
 	FROM(COUNTER, reconnects, "reconnects", NULL,
 	     "Times that a lost link was made anew."),
+	CALL(GAUGE, put_endpoint, "endpoint", NULL,
+	     "Number of the server in use, from 1."),
+	CALL(GAUGE, put_endpoints, "endpoint_ready", NULL,
+	     "Whether there is a link to this server, in use or waiting."),
+	FROM(COUNTER, failovers, "failovers", NULL,
+	     "Times that another server came into use."),
 	FROM(GAUGE, connect_attempts, "connect_attempts", NULL,
 	     "Attempts since the link was lost."),
 	FROM(COUNTER, unfenced, "unfenced_links", NULL,

@@ -101,10 +101,12 @@ static void tell_status(const struct stats_page *page)
 {
 	char status[sizeof(notify.status)];
 	const char *low = page->memory_tight ? "; memory is tight" : "";
+	const char *errors = page->data.states[REQUEST_PUT_OFF] ?
+				     "; the server fails requests" : "";
 
 	if (page->link == STATS_LINK_UP)
-		snprintf(status, sizeof(status), "STATUS=serving %.180s%s",
-			 page->uri, low);
+		snprintf(status, sizeof(status), "STATUS=serving %.160s%s%s",
+			 page->uri, errors, low);
 	else
 		snprintf(status, sizeof(status),
 			 "STATUS=link lost: %.160s; reconnecting%s",

@@ -19,7 +19,7 @@ void probe_init(struct probe *p, struct conn *c)
 	p->conn = c;
 	p->fd = -1;
 	p->dial.fd = -1;
-	link_tls_init(&p->link_tls, c->tls);
+	link_tls_init(&p->link_tls, NULL);
 }
 
 void probe_start(struct probe *p, bool read, uint64_t offset,
@@ -34,7 +34,7 @@ void probe_start(struct probe *p, bool read, uint64_t offset,
 		.length_bytes = flush ? 0 : x->block_min > READ_BYTES_MIN ?
 					x->block_min : READ_BYTES_MIN,
 	};
-	struct link_sockets source = sockets_source(&p->conn->sockets);
+	struct link_sockets source = sockets_source(&p->conn->ends->sockets);
 
 	proto_put_request(p->out, &ask);
 	p->out_bytes = 0;
@@ -42,28 +42,29 @@ void probe_start(struct probe *p, bool read, uint64_t offset,
 	err_clear(&p->err);
 	p->timeout_ms = timeout_ms;
 	p->end_ns = link_deadline((int)timeout_ms);
-	link_dial_start(&p->dial, &p->conn->addrs, &source, (int)timeout_ms);
+	link_dial_start(&p->dial, &conn_end(p->conn)->addrs, &source,
+			(int)timeout_ms);
 	p->stage = PROBE_DIAL;
 }
 
 void probe_end(struct probe *p)
 {
 	link_dial_end(&p->dial);
-	if (p->conn->tls)
+	if (p->link_tls.tls)
 		link_tls_end(&p->link_tls);
 	if (p->fd >= 0)
-		sockets_give(&p->conn->sockets, p->fd);
+		sockets_give(&p->conn->ends->sockets, p->fd);
 	p->fd = -1;
 	p->stage = PROBE_REST;
 }
 
 static int dial_on(struct probe *p)
 {
-	const struct conn *c = p->conn;
+	const struct endpoint *end = conn_end(p->conn);
 	const struct handshake_params params = {
 		.goal = HANDSHAKE_GO,
-		.tls = c->tls ? c->tls->mode : HANDSHAKE_TLS_OFF,
-		.export_name = c->addr->export_name,
+		.tls = end->tls ? end->tls->mode : HANDSHAKE_TLS_OFF,
+		.export_name = end->addr->export_name,
 	};
 	int ret = link_dial_step(&p->dial, &p->err);
 
@@ -74,8 +75,9 @@ static int dial_on(struct probe *p)
 	ret = handshake_init(&p->handshake, &params, &p->err);
 	if (ret < 0)
 		return ret;
+	p->link_tls.tls = end->tls;
 	link_talk_start(&p->talk, p->fd, &p->handshake,
-			c->tls ? &p->link_tls : NULL,
+			end->tls ? &p->link_tls : NULL,
 			(int)p->timeout_ms);
 	p->stage = PROBE_TALK;
 	return 0;
@@ -92,7 +94,7 @@ static int talk_on(struct probe *p)
 
 static bool is_inside_tls(const struct probe *p)
 {
-	return p->conn->tls && p->link_tls.up;
+	return p->link_tls.tls && p->link_tls.up;
 }
 
 static ssize_t put(struct probe *p, const uint8_t *from, size_t bytes)
@@ -174,7 +176,7 @@ int probe_step(struct probe *p)
 			      p->stage == PROBE_ASK ?
 				      "%s takes a request, but does not answer it" :
 				      "%s is not ready to take a request in time",
-			      p->conn->addrs.where);
+			      conn_where(p->conn));
 	if (ret != -EAGAIN)
 		probe_end(p);
 	return ret;
@@ -213,10 +215,10 @@ int probe_due_ms(const struct probe *p, uint64_t now_ns)
 int probe_server(struct conn *c, struct err *err)
 {
 	static struct probe p; /* large */
-	struct socket_memory memory = c->sockets.memory;
+	struct socket_memory memory = c->ends->sockets.memory;
 	int ret;
 
-	sockets_init(&c->sockets, &memory);
+	sockets_init(&c->ends->sockets, &memory);
 	probe_init(&p, c);
 	probe_start(&p, true, 0, 2 * c->handshake_ms);
 	while ((ret = probe_step(&p)) == -EAGAIN) {

@@ -195,25 +195,33 @@ static int add_all(const char *device, const struct shed_exempt *exempt,
 	return 0;
 }
 
-static void fill_exempt(struct shed_exempt *exempt,
-			const struct link_addrs *addrs, const uint16_t *ports,
-			uint32_t port_count)
+static void add_servers(struct shed_exempt *exempt,
+			const struct link_addrs *addrs)
 {
-	_Static_assert(LINK_ADDRS_MAX <= SHED_SERVERS_MAX, "room for all");
-
 	for (uint32_t i = 0; i < addrs->count; i++) {
 		const struct sockaddr_storage *sa = &addrs->addr[i].sa;
 
 		if (sa->ss_family == AF_INET || sa->ss_family == AF_INET6)
 			exempt->servers[exempt->server_count++] = *sa;
 	}
+}
+
+static void fill_exempt(struct shed_exempt *exempt,
+			const struct endpoints *servers, const uint16_t *ports,
+			uint32_t port_count)
+{
+	_Static_assert(ENDPOINTS_MAX * LINK_ADDRS_MAX <= SHED_SERVERS_MAX,
+		       "room for all");
+
+	for (uint32_t i = 0; i < servers->count; i++)
+		add_servers(exempt, &servers->list[i].addrs);
 	if (port_count)
 		memcpy(exempt->ports, ports, port_count * sizeof(*ports));
 	exempt->port_count = port_count;
 }
 
 int shed_open(struct shed *s, const char *device,
-	      const struct link_addrs *addrs, const uint16_t *ports,
+	      const struct endpoints *servers, const uint16_t *ports,
 	      uint32_t port_count, struct stats_guarantee rows[STATS_GUARANTEES],
 	      struct err *err)
 {
@@ -222,7 +230,7 @@ int shed_open(struct shed *s, const char *device,
 	int prog_fd, ret;
 
 	*s = (struct shed){ 0 };
-	fill_exempt(&exempt, addrs, ports, port_count);
+	fill_exempt(&exempt, servers, ports, port_count);
 	ret = shed_tc_remove(is_stale, device);
 	if (ret < 0) {
 		ret = failed(ret, "look for filters", err);

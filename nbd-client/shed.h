@@ -18,7 +18,7 @@
 
 #include "common/err.h"
 #include "include/ctl.h"
-#include "nbd-client/link_tcp.h"
+#include "nbd-client/endpoint.h"
 #include "nbd-client/shed_prog.h"
 
 #define SHED_ROW "traffic shedding"
@@ -37,7 +37,7 @@ struct shed {
  * either way. 0, or -errno with a cause and a remedy; then nothing is left.
  */
 int shed_open(struct shed *s, const char *device,
-	      const struct link_addrs *addrs, const uint16_t *ports,
+	      const struct endpoints *servers, const uint16_t *ports,
 	      uint32_t port_count,
 	      struct stats_guarantee rows[STATS_GUARANTEES], struct err *err);
 void shed_close(struct shed *s, const char *device);

@@ -15,7 +15,7 @@
 
 #include "include/bounds.h"
 
-#define SHED_SERVERS_MAX 8u
+#define SHED_SERVERS_MAX 32u
 
 /* Shared with the program: the one element of its map. */
 struct shed_values {
@@ -32,7 +32,7 @@ struct shed_exempt {
 	uint16_t ports[SHED_PORTS_MAX]; /* of this host or the other one */
 };
 
-#define SHED_INSNS_MAX 512u
+#define SHED_INSNS_MAX 1024u
 #define SHED_LABELS_MAX 64u
 
 struct shed_prog {

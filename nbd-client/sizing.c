@@ -36,11 +36,12 @@ static bool is_swap(const struct attach_options *o)
  * Only ublk: with several sockets nbd.ko ends one that is well when an answer takes
  * longer than its request timer, and sends the request through another, past a
  * connection that may still carry it out (nbd_xmit_timeout). And only where a flush
- * on one connection covers what was written on the others.
+ * on one connection covers what was written on the others, which of two servers
+ * nobody can say.
  */
 uint32_t sizing_queues(const struct attach_options *o, uint32_t export_flags)
 {
-	if (o->front != FRONT_UBLK || !o->connections ||
+	if (o->front != FRONT_UBLK || !o->connections || o->other_count ||
 	    !(export_flags & NBD_FLAG_CAN_MULTI_CONN))
 		return 1;
 	return o->connections;
@@ -126,10 +127,11 @@ static uint32_t record_bytes(const struct attach_options *o)
 {
 	enum handshake_tls mode;
 
-	if (tls_decide(&o->tls, &o->addr, &mode, NULL) < 0 ||
-	    mode == HANDSHAKE_TLS_OFF)
-		return 0;
-	return sizeof(struct records);
+	for (uint32_t i = 0; i <= o->other_count; i++)
+		if (tls_decide(&o->tls, attach_addr(o, i), &mode, NULL) == 0 &&
+		    mode != HANDSHAKE_TLS_OFF)
+			return sizeof(struct records);
+	return 0;
 }
 
 struct engine_config sizing_config(const struct attach_options *o,
@@ -140,6 +142,7 @@ struct engine_config sizing_config(const struct attach_options *o,
 		.slot_bytes = o->slot_bytes,
 		.record_bytes = record_bytes(o),
 		.queues = sizing_queues(o, x->flags),
+		.retry_ms = o->retry_ms,
 		.export = x,
 	};
 

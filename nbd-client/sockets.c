@@ -45,29 +45,17 @@ static int make(struct sockets *s, int family)
 
 void sockets_init(struct sockets *s, const struct socket_memory *memory)
 {
-	*s = (struct sockets){ .memory = *memory, .family = AF_UNSPEC };
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
-		s->ready[i] = -1;
+	*s = (struct sockets){ .memory = *memory };
 }
 
-/* Accounting, not pages: strangers cannot use up our part of tcp_mem. */
-static int reserve(struct sockets *s)
-{
-	int ret = 0;
-
-	for (uint32_t i = 0; i < SOCKETS_COUNT && !ret; i++)
-		ret = set_option(s->ready[i], SO_RESERVE_MEM,
-				 s->memory.reserve_bytes);
-	return ret;
-}
-
-int sockets_prepare(struct sockets *s, int family, int *ret_reserved,
-		    struct err *err)
+int sockets_prepare(struct sockets *s, int family, uint32_t count,
+		    int *ret_reserved, struct err *err)
 {
 	if (family != AF_INET && family != AF_INET6)
 		return 0;
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
+	for (; count && s->count < SOCKETS_MAX; count--) {
 		int fd = make(s, family);
+		int ret;
 
 		if (fd < 0)
 			return err_set(err, fd == -EPERM ? X_PERMISSION :
@@ -76,17 +64,20 @@ int sockets_prepare(struct sockets *s, int family, int *ret_reserved,
 				       s->memory.send_bytes / 1024,
 				       s->memory.receive_bytes / 1024,
 				       strerror(-fd));
-		s->ready[i] = fd;
+		s->ready[s->count].fd = fd;
+		s->ready[s->count++].family = family;
+		/* Accounting, not pages: strangers cannot use up our part of tcp_mem. */
+		ret = set_option(fd, SO_RESERVE_MEM, s->memory.reserve_bytes);
+		if (ret < 0)
+			*ret_reserved = ret;
 	}
-	s->family = family;
-	*ret_reserved = reserve(s);
 	return 0;
 }
 
 bool sockets_is_ready(const struct sockets *s, int fd)
 {
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
-		if (s->ready[i] == fd)
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->ready[i].fd == fd)
 			return true;
 	return false;
 }
@@ -95,24 +86,25 @@ static int take(void *arg, int family)
 {
 	struct sockets *s = arg;
 
-	for (uint32_t i = 0; i < SOCKETS_COUNT && family == s->family; i++) {
-		if (s->taken[i] || s->ready[i] < 0)
+	for (uint32_t i = 0; i < s->count; i++) {
+		if (s->ready[i].taken || s->ready[i].fd < 0 ||
+		    s->ready[i].family != family)
 			continue;
-		s->taken[i] = true;
-		return s->ready[i];
+		s->ready[i].taken = true;
+		return s->ready[i].fd;
 	}
 	return make(s, family);
 }
 
 void sockets_give(struct sockets *s, int fd)
 {
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
-		if (s->ready[i] != fd)
+	for (uint32_t i = 0; i < s->count; i++) {
+		if (s->ready[i].fd != fd)
 			continue;
-		s->taken[i] = false;
+		s->ready[i].taken = false;
 		if (link_disconnect(fd) < 0) {
 			link_close(fd);
-			s->ready[i] = -1;
+			s->ready[i].fd = -1;
 		}
 		return;
 	}
@@ -123,16 +115,16 @@ bool sockets_each(const struct sockets *s, bool (*f)(int fd))
 {
 	bool all = true;
 
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
-		all &= s->ready[i] < 0 || f(s->ready[i]);
+	for (uint32_t i = 0; i < s->count; i++)
+		all &= s->ready[i].fd < 0 || f(s->ready[i].fd);
 	return all;
 }
 
 void sockets_reset(struct sockets *s)
 {
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++)
-		if (s->ready[i] >= 0)
-			sockets_give(s, s->ready[i]);
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->ready[i].fd >= 0)
+			sockets_give(s, s->ready[i].fd);
 }
 
 static void give(void *arg, int fd)
@@ -147,10 +139,8 @@ struct link_sockets sockets_source(struct sockets *s)
 
 void sockets_fini(struct sockets *s)
 {
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
-		if (s->ready[i] >= 0)
-			link_close(s->ready[i]);
-		s->ready[i] = -1;
-	}
-	s->family = AF_UNSPEC;
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->ready[i].fd >= 0)
+			link_close(s->ready[i].fd);
+	s->count = 0;
 }

@@ -16,8 +16,11 @@
 
 #include "nbd-client/link_tcp.h"
 
-/* One in use, one whose close is still being waited for. */
+/* For one server: one in use, one whose close is still being waited for. */
 #define SOCKETS_COUNT 2u
+
+/* These, and a connection that waits besides; in either family. */
+#define SOCKETS_MAX (2u * (SOCKETS_COUNT + 1u))
 
 /* As asked for; the kernel doubles the buffers. 0: its own choice. */
 struct socket_memory {
@@ -31,21 +34,24 @@ struct socket_memory {
 
 struct sockets {
 	struct socket_memory memory;
-	int family; /* of the ready ones; AF_UNSPEC: there are none */
-	int ready[SOCKETS_COUNT];
-	bool taken[SOCKETS_COUNT];
+	uint32_t count; /* of the ready ones */
+	struct {
+		int fd; /* -1: it was of no use any more */
+		int family;
+		bool taken;
+	} ready[SOCKETS_MAX];
 };
 
 /* No sockets are ready yet; each is made when it is taken. */
 void sockets_init(struct sockets *s, const struct socket_memory *memory);
 
 /*
- * Makes the ready ones, all of this family. AF_UNIX has no use for them: then
- * nothing is made. *ret_reserved: 0, or -errno of SO_RESERVE_MEM, without which
- * they are good all the same. 0 or -errno.
+ * Makes so many more ready ones, of this family. AF_UNIX has no use for them:
+ * then nothing is made. *ret_reserved: untouched, or -errno of SO_RESERVE_MEM,
+ * without which they are good all the same. 0 or -errno.
  */
-int sockets_prepare(struct sockets *s, int family, int *ret_reserved,
-		    struct err *err);
+int sockets_prepare(struct sockets *s, int family, uint32_t count,
+		    int *ret_reserved, struct err *err);
 
 /* Whether it is one of the ready ones, to be used again and again. */
 bool sockets_is_ready(const struct sockets *s, int fd);

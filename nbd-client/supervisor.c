@@ -132,7 +132,8 @@ static void count_stuck(struct supervisor *s, uint32_t queue)
 {
 	const struct stats_data *data = stats_queue(s->device->page, queue);
 	uint32_t *ticks = &s->queues[queue].stuck_ticks;
-	uint64_t completed = 0;
+	/* An error that is not passed on is an answer, too. */
+	uint64_t completed = data->retried_total;
 
 	for (int i = 0; i < STATS_OPS; i++)
 		completed += data->requests[i];

@@ -86,7 +86,7 @@ int tls_decide(const struct tls_options *o, const struct addr *a,
 	if (find_mode(o, a, ret_mode, err) < 0)
 		return -EINVAL;
 	if (*ret_mode == HANDSHAKE_TLS_OFF) {
-		if (files)
+		if (files && !o->partly)
 			return usage(err, "certificates or keys are given, but TLS is off; use nbds:// or --tls=require");
 		return 0;
 	}
@@ -226,8 +226,8 @@ static int load_system_store(X509_STORE *store, struct err *err)
 		       "this system has no trusted authorities; install ca-certificates, or name the one that signed the server's certificate: --tls-ca=FILE");
 }
 
-static int load_x509(struct tls *tls, const struct tls_options *o,
-		     struct err *err)
+static int load_x509(struct tls *tls, const struct tls *first,
+		     const struct tls_options *o, struct err *err)
 {
 	X509_STORE *store = SSL_CTX_get_cert_store(tls->ctx);
 	int ret = 0;
@@ -235,9 +235,12 @@ static int load_x509(struct tls *tls, const struct tls_options *o,
 	SSL_CTX_set_verify(tls->ctx,
 			   tls->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE,
 			   NULL);
-	if (o->ca && X509_STORE_load_file(store, o->ca) != 1)
+	if (first && first->verify)
+		SSL_CTX_set1_cert_store(tls->ctx,
+					SSL_CTX_get_cert_store(first->ctx));
+	else if (o->ca && X509_STORE_load_file(store, o->ca) != 1)
 		return bad_file(err, "certificate of an authority", o->ca);
-	if (!o->ca && tls->verify)
+	else if (!o->ca && tls->verify)
 		ret = load_system_store(store, err);
 	if (ret < 0 || !o->cert)
 		return ret;
@@ -369,8 +372,9 @@ static int make_context(struct tls *tls, struct err *err)
 	return 0;
 }
 
-int tls_open(struct tls *tls, const struct tls_options *o,
-	     const struct addr *addr, struct err *err)
+int tls_open_beside(struct tls *tls, const struct tls *first,
+		    const struct tls_options *o, const struct addr *addr,
+		    struct err *err)
 {
 	const char *name = o->hostname		 ? o->hostname :
 			   addr->tls_hostname[0] ? addr->tls_hostname :
@@ -389,9 +393,15 @@ int tls_open(struct tls *tls, const struct tls_options *o,
 	ret = make_context(tls, err);
 	if (!ret)
 		ret = o->psk_file ? load_psk(tls, o, addr, err) :
-				    load_x509(tls, o, err);
+				    load_x509(tls, first, o, err);
 	ERR_clear_error();
 	return ret;
+}
+
+int tls_open(struct tls *tls, const struct tls_options *o,
+	     const struct addr *addr, struct err *err)
+{
+	return tls_open_beside(tls, NULL, o, addr, err);
 }
 
 void tls_close(struct tls *tls)

@@ -25,6 +25,7 @@ struct tls_options {
 	const char *hostname; /* that the server's certificate must be for */
 	const char *psk_file; /* lines of USERNAME:HEXKEY */
 	const char *user;     /* the line to use */
+	bool partly; /* it is right that one of several servers has no TLS */
 };
 
 #define TLS_IDENTITY_BYTES 256u
@@ -57,6 +58,11 @@ int tls_decide(const struct tls_options *options, const struct addr *addr,
  */
 int tls_open(struct tls *tls, const struct tls_options *options,
 	     const struct addr *addr, struct err *err);
+
+/* The same for a second server, with the authorities of `first`, or NULL. */
+int tls_open_beside(struct tls *tls, const struct tls *first,
+		    const struct tls_options *options, const struct addr *addr,
+		    struct err *err);
 void tls_close(struct tls *tls);
 
 /*

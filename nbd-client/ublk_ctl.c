@@ -173,7 +173,6 @@ void ublk_ctl_describe(const struct ublk_ctl *c, char *ret_text,
 		{ UBLK_F_USER_COPY, "user copy" },
 		{ UBLK_F_SUPPORT_ZERO_COPY, "zero copy" },
 		{ UBLK_F_AUTO_BUF_REG, "buffer registration" },
-		{ UBLK_F_UPDATE_SIZE, "resize" },
 		{ UBLK_F_QUIESCE, "quiesce" },
 	};
 	size_t used = 0;
@@ -347,6 +346,22 @@ int ublk_ctl_delete(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err)
 	int ret = run(c, UBLK_U_CMD_DEL_DEV, NULL, 0, 0, timeout_ms);
 
 	return ret < 0 && ret != -ENODEV ? failed(c, "delete", ret, err) : 0;
+}
+
+int ublk_ctl_resize(struct ublk_ctl *c, uint32_t index, uint64_t size_bytes,
+		    uint32_t timeout_ms, struct err *err)
+{
+	int ret;
+
+	c->dev_id = index;
+	if (!(c->features & UBLK_F_UPDATE_SIZE))
+		return err_set(err, X_KERNEL, ENOTSUP,
+			       "this kernel's ublk driver cannot change the size "
+			       "of a device, that of Linux 6.16 can; detach and "
+			       "attach it again, or use an nbd device");
+	ret = run(c, UBLK_U_CMD_UPDATE_SIZE, NULL, 0, size_bytes / SECTOR_BYTES,
+		  timeout_ms);
+	return ret < 0 ? failed(c, "resize", ret, err) : 0;
 }
 
 int ublk_ctl_find(struct ublk_ctl *c, uint32_t index, struct err *err)

@@ -97,6 +97,10 @@ int ublk_ctl_stop(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err);
 /* Makes /dev/ublkcN disappear once nobody has it open. -ENODEV is 0. */
 int ublk_ctl_delete(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err);
 
+/* X_KERNEL: this one cannot; nothing is waited for in the kernel. */
+int ublk_ctl_resize(struct ublk_ctl *c, uint32_t index, uint64_t size_bytes,
+		    uint32_t timeout_ms, struct err *err);
+
 /* Is there such a device? 0 and c->info, and c->dev_id set; or -ENODEV. */
 int ublk_ctl_find(struct ublk_ctl *c, uint32_t index, struct err *err);
 

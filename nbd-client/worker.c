@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/device.h"
+#include "nbd-client/device_serve.h"
 #include "nbd-client/host.h"
 #include "nbd-client/probe.h"
 #include "nbd-client/worker.h"
@@ -22,11 +23,14 @@ static bool on_request(struct device *d, const struct ctl_request *request,
 {
 	struct err err = { 0 };
 
+	if (request->command == CTL_RECONNECT) {
+		device_reconnect(d, request->flags, client);
+		return false;
+	}
+	if (request->command == CTL_RESIZED)
+		device_on_resize(d);
 	if (request->command != CTL_DETACH) {
-		ctl_reply(&d->ctl, client,
-			  request->command == CTL_PING ? EXIT_OK : X_USAGE,
-			  request->command == CTL_PING ? NULL :
-							 "unknown request");
+		ctl_reply(&d->ctl, client, EXIT_OK, NULL);
 		return false;
 	}
 	if (!(request->flags & CTL_FLAG_FORCE)) {
@@ -43,8 +47,8 @@ static bool on_request(struct device *d, const struct ctl_request *request,
 /* Until somebody detaches the device, or it goes away by itself. */
 static int serve(struct device *d, int parent_fd, bool *ret_force)
 {
-	struct pollfd fds[3 + QUEUES_MAX + CTL_POLLFDS];
-	const uint32_t links = d->queue_count;
+	struct pollfd fds[3 + DEVICE_LINKS_MAX + CTL_POLLFDS];
+	const uint32_t links = d->queue_count + 1;
 	struct ctl_request request;
 	uint32_t client;
 	uint64_t tick_ns = 0;
@@ -211,6 +215,7 @@ int worker_probe(void *device, int go_fd)
 	memset(d->own_rows, 0, sizeof(d->own_rows));
 	host_protect_process(d->own_rows);
 	host_protect_thread("probe", HOST_FIFO_CONTROL, d->own_rows);
+	device_recall_server(d);
 	if (probe_server(&d->queues[0].conn, &err) == 0)
 		return WORKER_ANSWERED;
 	/* That a link is down has been told. */

@@ -97,7 +97,7 @@ step_man() {
 	done
 	# Each option of the program is in its page.
 	for command in attach detach list status exports info check \
-		recover metrics bench; do
+		reconnect recover metrics bench; do
 		"$work/gcc/nbd-client/nbd-client" $command --help
 	done | grep -o -- '--[a-z-]*' | sort -u | while read -r option; do
 		grep -q -- "-${option#--}\\>" "$src/man/nbd-client.8" ||

@@ -17,36 +17,49 @@
 struct conn rig_conn;
 struct patience rig_patience;
 static struct addr addr;
+static struct addr others[FAKE_OTHERS];
 static struct tls tls;
 
 void rig_open_unix(bool with_tls)
 {
 	rig_open(with_tls, false);
-	for (uint32_t i = 0; i < rig_conn.addrs.count; i++)
-		rig_conn.addrs.addr[i].sa.ss_family = AF_UNIX;
+	for (uint32_t i = 0; i < rig_conn.own.list[0].addrs.count; i++)
+		rig_conn.own.list[0].addrs.addr[i].sa.ss_family = AF_UNIX;
 }
 
 void rig_open(bool with_tls, bool prepared)
 {
 	const struct socket_memory memory = { 0 };
 	struct err err = { 0 };
-	int reserved;
+	int reserved = 0;
 
 	fake_net_reset();
 	assert_int_equal(addr_parse(&addr, "nbd://127.0.0.1/x", &err), 0);
 	assert_int_equal(conn_init(&rig_conn, &addr, &memory,
 				   RIG_HANDSHAKE_MS, &err), 0);
 	/* Two addresses: the time of one is half of that for all. */
-	rig_conn.addrs.addr[1] = rig_conn.addrs.addr[0];
-	rig_conn.addrs.count = 2;
+	rig_conn.own.list[0].addrs.addr[1] = rig_conn.own.list[0].addrs.addr[0];
+	rig_conn.own.list[0].addrs.count = 2;
 	rig_conn.no_ktls = true;
 	tls = (struct tls){ .mode = HANDSHAKE_TLS_REQUIRE };
 	rig_conn.request_timeout_ms = RIG_REQUEST_MS;
 	conn_set_tls(&rig_conn, with_tls ? &tls : NULL);
 	patience_init(&rig_patience, &rig_conn, RIG_REQUEST_MS);
 	if (prepared)
-		assert_int_equal(sockets_prepare(&rig_conn.sockets, AF_INET,
+		assert_int_equal(sockets_prepare(&rig_conn.own.sockets,
+						 AF_INET, SOCKETS_COUNT,
 						 &reserved, &err), 0);
+}
+
+void rig_add_others(void)
+{
+	struct err err = { 0 };
+
+	for (uint32_t i = 0; i < FAKE_OTHERS; i++) {
+		others[i] = addr;
+		others[i].port = (uint16_t)(addr.port + 1 + i);
+		assert_int_equal(conn_add(&rig_conn, &others[i], &err), 0);
+	}
 }
 
 void rig_close(void)
@@ -55,6 +68,19 @@ void rig_close(void)
 	conn_fini(&rig_conn);
 	assert_int_equal(fake_net.open, 0);
 	assert_int_equal(fake_net.faults, 0);
+}
+
+int rig_take(void)
+{
+	struct link_sockets source = sockets_source(&rig_conn.own.sockets);
+
+	return source.take(source.arg, AF_INET);
+}
+
+void rig_give(void)
+{
+	sockets_give(&rig_conn.own.sockets, rig_conn.fd);
+	rig_conn.fd = -1;
 }
 
 void rig_check(void)
@@ -66,9 +92,9 @@ void rig_check(void)
 
 	assert_true(c->state < CONN_STATES);
 	assert_int_equal(fake_net.faults, 0);
-	for (uint32_t i = 0; i < SOCKETS_COUNT; i++) {
-		taken += c->sockets.taken[i];
-		ready += c->sockets.ready[i] >= 0;
+	for (uint32_t i = 0; i < c->own.sockets.count; i++) {
+		taken += c->own.sockets.ready[i].taken;
+		ready += c->own.sockets.ready[i].fd >= 0;
 	}
 	probing = rig_patience.probe.fd >= 0 || rig_patience.probe.dial.fd >= 0;
 	assert_true(!probing || rig_patience.probe.stage != PROBE_REST);

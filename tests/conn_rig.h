@@ -16,6 +16,9 @@ extern struct patience rig_patience; /* with that */
 /* prepared: with ready sockets, as a swap device has. */
 void rig_open(bool tls, bool prepared);
 
+/* As many more servers as fake_net has; they are good. */
+void rig_add_others(void);
+
 /* The same over UNIX sockets, of which none is ready. */
 void rig_open_unix(bool tls);
 
@@ -24,6 +27,10 @@ void rig_close(void);
 
 /* Goes on in time until `state`, by the owner's rules; fails after 600 s. */
 void rig_until(enum conn_state state);
+
+/* A socket that is used by nobody yet, and the connection's for nobody. */
+int rig_take(void);
+void rig_give(void);
 
 /* What must hold in every state. */
 void rig_check(void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* See fake_net.h. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 
@@ -50,7 +51,8 @@ uint32_t fake_net_random(uint32_t below)
 void fake_net_reset(void)
 {
 	memset(ends, 0, sizeof(ends));
-	fake_net = (struct fake_net){ .server = FAKE_GOOD };
+	fake_net = (struct fake_net){ .server = FAKE_GOOD,
+				      .size_bytes = 1u << 20 };
 	seed = 1;
 }
 
@@ -107,7 +109,8 @@ static void offer(struct end *e, uint32_t option)
 	uint8_t b[12];
 
 	put_be16(b, NBD_INFO_EXPORT);
-	put_be64(b + 2, e->server == FAKE_CHANGED ? 1u << 21 : 1u << 20);
+	put_be64(b + 2, e->server == FAKE_CHANGED ? 1u << 19 :
+						    fake_net.size_bytes);
 	put_be16(b + 10, NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH);
 	if (e->server == FAKE_REFUSES) {
 		reply(e, option, NBD_REP_ERR_UNKNOWN, NULL, 0);
@@ -225,6 +228,12 @@ void fake_net_progress(void)
 			go_on(&ends[i]);
 }
 
+void fake_net_drop(int fd)
+{
+	end_of(fd)->they_ended = true;
+	end_of(fd)->reset = fake_net_random(2);
+}
+
 void fake_net_drop_all(void)
 {
 	for (int i = 0; i < SOCKETS; i++) {
@@ -300,20 +309,27 @@ void link_close(int fd)
 	e->stage = CLOSED;
 }
 
+static enum fake_server server_at(const struct sockaddr_storage *sa)
+{
+	uint32_t at = ntohs(((const struct sockaddr_in *)sa)->sin_port) -
+		      (uint32_t)NBD_PORT;
+
+	return at ? fake_net.others[(at - 1) % FAKE_OTHERS] : fake_net.server;
+}
+
 int link_begin_connect(int fd, const struct sockaddr_storage *sa,
 		       socklen_t bytes)
 {
 	struct end *e = end_of(fd);
 
-	(void)sa;
 	(void)bytes;
 	if (e->stage != NEW)
 		return -EISCONN;
-	if (fake_net.server == FAKE_BUSY)
+	if (server_at(sa) == FAKE_BUSY)
 		return -EAGAIN;
 	*e = (struct end){ .stage = CONNECTING,
 			   .family = e->family,
-			   .server = fake_net.server };
+			   .server = server_at(sa) };
 	return -EINPROGRESS;
 }
 

@@ -21,14 +21,19 @@ enum fake_server {
 	FAKE_RESETS,
 	FAKE_GARBAGE,
 	FAKE_REFUSES,	  /* the export */
-	FAKE_CHANGED,	  /* another size */
+	FAKE_CHANGED,	  /* a smaller export */
 	FAKE_NO_END,	  /* good, but never closes its end */
 	FAKE_UNANSWERED,  /* negotiates, and answers no request */
 	FAKE_SERVERS,
 };
 
+/* Ports after 10809 have servers of their own. */
+#define FAKE_OTHERS 2u
+
 struct fake_net {
 	enum fake_server server;
+	enum fake_server others[FAKE_OTHERS];
+	uint64_t size_bytes; /* of the export, in the eyes of the good ones */
 	bool tls_fails;
 	bool no_sockets; /* EMFILE */
 	uint32_t open;	 /* sockets */
@@ -55,7 +60,8 @@ void fake_net_progress(void);
 /* What poll(2) would say of it: whether one of these events, or an error, is there. */
 bool fake_net_ready(int fd, short events);
 
-/* The server ends or resets all its connections. */
+/* The server ends or resets this connection, or all of them. */
+void fake_net_drop(int fd);
 void fake_net_drop_all(void);
 
 #endif

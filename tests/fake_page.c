@@ -37,6 +37,17 @@ static void fill_device(struct stats_page *page)
 	snprintf(page->front, sizeof(page->front), "nbd");
 	snprintf(page->uri, sizeof(page->uri), "nbds://alice@server/swap1");
 	page->export_bytes = 4ull << 30;
+	page->available_bytes = 5ull << 30;
+	page->endpoint_count = 2;
+	page->endpoint = 1;
+	page->endpoints[0].link = STATS_LINK_DOWN;
+	page->endpoints[1].link = STATS_LINK_UP;
+	snprintf(page->endpoints[0].uri, sizeof(page->endpoints[0].uri),
+		 "nbds://alice@server/swap1");
+	snprintf(page->endpoints[1].uri, sizeof(page->endpoints[1].uri),
+		 "nbds://alice@other/swap1");
+	snprintf(page->endpoints[0].error, sizeof(page->endpoints[0].error),
+		 "cannot connect to server port 10809: Connection refused");
 	page->export_flags = NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA;
 	page->block_bytes = 512;
 	page->slots = 64;
@@ -62,6 +73,7 @@ static void fill_state(struct stats_page *page, uint64_t now_ns)
 	page->link = STATS_LINK_UP;
 	page->link_since = ATTACHED + 60;
 	page->reconnects = 2;
+	page->failovers = 1;
 	snprintf(page->link_error, sizeof(page->link_error),
 		 "the server closed the connection");
 	page->supervised = 1;

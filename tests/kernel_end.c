@@ -53,11 +53,12 @@ static void carve(struct kernel_end *k)
 	base_step(&k->base, base, base);
 }
 
-static void give_link(struct kernel_end *k)
+void kernel_end_give_link(struct kernel_end *k)
 {
 	k->engine->mail.records = conn_start_records(&k->conn, k->records);
 	k->engine->mail.link_fd = k->conn.fd;
 	k->engine->mail.structured = k->conn.handshake.info.structured;
+	k->engine->mail.export_bytes = k->conn.export.size_bytes;
 	conn_take(&k->conn);
 	engine_post(k->engine, MAIL_LINK_UP);
 }
@@ -81,7 +82,7 @@ static int open_all(struct kernel_end *k, const char *uri,
 	carve(k);
 	k->engine->mail.front_fd = k->pair[1];
 	engine_post(k->engine, MAIL_FRONT_UP);
-	give_link(k);
+	kernel_end_give_link(k);
 	assert_int_equal(pthread_create(&k->thread, NULL, thread_main, k), 0);
 	return 0;
 }
@@ -140,7 +141,7 @@ void kernel_end_news(struct kernel_end *k, int timeout_ms)
 		}
 		while (conn_open(&k->conn, &err) < 0)
 			poll(NULL, 0, conn_due_ms(&k->conn, 0) ? 20 : 0);
-		give_link(k);
+		kernel_end_give_link(k);
 	}
 	if (news & NEWS_CLOSED)
 		k->conn.known = false; /* the end: see kernel_end_close() */

@@ -66,6 +66,9 @@ uint32_t kernel_end_reply(struct kernel_end *k, uint64_t *ret_cookie);
 /* Reads the payload that follows the head of a good read. */
 void kernel_end_payload(struct kernel_end *k, void *to, uint32_t bytes);
 
+/* The connection is READY: the engine gets it. */
+void kernel_end_give_link(struct kernel_end *k);
+
 /* Acts on the engine's news as a control thread would. */
 void kernel_end_news(struct kernel_end *k, int timeout_ms);
 

@@ -50,6 +50,17 @@ static void nbdkit_single_command(struct real_server *s, const char *argv[16])
 					 "multi-conn-mode=disable", NULL });
 }
 
+/* Fails every tenth request but flushes, with EIO. */
+static void nbdkit_failing_command(struct real_server *s, const char *argv[16])
+{
+	put(argv, (const char *const[]){ "nbdkit", "-f", "-t", "16", "-U",
+					 s->socket, "--filter=error", "file",
+					 s->disk, "error=EIO",
+					 "error-pread-rate=10%",
+					 "error-pwrite-rate=10%",
+					 "error-zero-rate=10%", NULL });
+}
+
 static void qemu_nbd_command(struct real_server *s, const char *argv[16])
 {
 	put(argv, (const char *const[]){ "qemu-nbd", "-t", "-f", "raw", "-k",
@@ -80,6 +91,10 @@ const struct real_server_kind real_server_nbdkit_simple = {
 };
 const struct real_server_kind real_server_nbdkit_single = {
 	.program = "nbdkit", .command = nbdkit_single_command, .export_name = "",
+};
+const struct real_server_kind real_server_nbdkit_failing = {
+	.program = "nbdkit", .command = nbdkit_failing_command,
+	.export_name = "",
 };
 const struct real_server_kind real_server_qemu_nbd = {
 	.program = "qemu-nbd", .command = qemu_nbd_command,

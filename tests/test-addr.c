@@ -398,6 +398,35 @@ static void round_trip(void **state)
 	assert_memory_equal(&a, &again, sizeof(a));
 }
 
+static void lists(void **state)
+{
+	static const struct {
+		const char *list;
+		size_t first_bytes;
+	} cases[] = {
+		{ "", 0 },
+		{ "nbd://a/x", 9 },
+		{ "nbd://a/x,nbd://b/x", 9 },
+		{ "nbd://a/x,NBDS://b/x,nbd://c", 9 },
+		{ "nbd://a/x,y,nbd+unix:///x?socket=/s", 11 },
+		{ "nbd+unix:///x?socket=/s,nbds+unix:///x?socket=/t", 23 },
+		/* commas of a name */
+		{ "nbd://a/x,y", 11 },
+		{ "nbd://a/x,nbd", 13 },
+		{ "nbd://a/x,nbd/://", 17 },
+		{ "nbd://a/x,,nbd://b", 10 },
+		{ "nbd://a/x,", 10 },
+		/* and of who knows what */
+		{ "nbd://a/x,nbdnbd://b/x", 9 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++)
+		if (addr_first_bytes(cases[i].list) != cases[i].first_bytes)
+			fail_msg("'%s': %zu", cases[i].list,
+				 addr_first_bytes(cases[i].list));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -409,6 +438,7 @@ int main(void)
 		cmocka_unit_test(lengths),
 		cmocka_unit_test(formatting),
 		cmocka_unit_test(round_trip),
+		cmocka_unit_test(lists),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

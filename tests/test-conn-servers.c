@@ -123,13 +123,13 @@ static void silence_is_noticed_by_the_kernel(void **state)
 	(void)state;
 	begin("");
 	conn_close(&conn);
-	assert_int_equal(sockets_prepare(&conn.sockets, AF_INET, &reserved,
+	assert_int_equal(sockets_prepare(&conn.own.sockets, AF_INET, 2, &reserved,
 					 &err), 0);
 	conn.request_timeout_ms = 12000;
 	for (int i = 0; i < 4; i++) {
 		conn_hurry(&conn);
 		until(CONN_READY);
-		assert_true(sockets_is_ready(&conn.sockets, conn.fd));
+		assert_true(sockets_is_ready(&conn.own.sockets, conn.fd));
 		assert_int_equal(getsockopt(conn.fd, SOL_SOCKET, SO_KEEPALIVE,
 					    &on, &bytes), 0);
 		assert_int_equal(on, 1);

@@ -50,6 +50,7 @@ static const uint32_t leads_to[CONN_STATES][CONN_EVENTS] = {
 		[CONN_EV_START] = IN(CONNECTING),
 		[CONN_EV_STEP] = IN(CONNECTING),
 		[CONN_EV_INHERIT] = IN(FENCE) | IN(DOWN),
+		[CONN_EV_MOVED] = IN(READY),
 	},
 	[CONN_CONNECTING] = {
 		[CONN_EV_STEP] = IN(CONNECTING),
@@ -74,6 +75,8 @@ static const uint32_t leads_to[CONN_STATES][CONN_EVENTS] = {
 		[CONN_EV_CLOSE] = IN(DOWN),
 	},
 	[CONN_READY] = {
+		[CONN_EV_STEP] = IN(READY) | IN(FENCE) | IN(DOWN),
+		[CONN_EV_MOVED] = IN(DOWN),
 		[CONN_EV_TAKEN] = IN(UP),
 		[CONN_EV_LOST] = IN(LOST),
 		[CONN_EV_CLOSE] = IN(FENCE) | IN(DOWN),
@@ -103,8 +106,13 @@ static void every_state_answers_every_event(void **state)
 				rig_conn.fd = rig_conn.dial.fd;
 				rig_conn.dial.fd = -1;
 			} else if (s == CONN_DOWN && e == CONN_EV_TAKEN) {
-				rig_conn.fd = rig_conn.sockets.ready[0];
+				rig_conn.fd = rig_conn.own.sockets.ready[0].fd;
 			}
+			/* Nor does one come from nowhere, or go there. */
+			if (s == CONN_DOWN && e == CONN_EV_MOVED)
+				rig_conn.fd = rig_take();
+			if (s == CONN_READY && e == CONN_EV_MOVED)
+				rig_give();
 			conn_dispatch(&rig_conn, e);
 			if (may ? !(may & 1u << rig_conn.state) :
 				  rig_conn.state != s)
@@ -337,6 +345,41 @@ static void changes_are_told(void **state)
 	rig_close();
 }
 
+/* A second connection, while the first is up. */
+static void another_goes_where_the_first_has_been(void **state)
+{
+	static struct conn other;
+	struct link_addrs *addrs = &rig_conn.own.list[0].addrs;
+	struct err err = { 0 };
+	int reserved = 0;
+
+	(void)state;
+	rig_open(false, true);
+	assert_int_equal(conn_probe(&rig_conn, &err), 0);
+	addrs->addr[1].sa_bytes++; /* to tell it */
+	rig_conn.dial.at = 1;	   /* that one has answered */
+	conn_init_another(&other, &rig_conn);
+	assert_int_equal(addrs->count, 1);
+	assert_int_equal(addrs->addr[0].sa_bytes, addrs->addr[1].sa_bytes);
+	assert_int_equal(other.own.list[0].addrs.count, 1);
+	assert_int_equal(other.own.list[0].addrs.addr[0].sa_bytes,
+			 addrs->addr[0].sa_bytes);
+	/* Its sockets are not those of the first. */
+	assert_int_equal(other.own.sockets.count, 0);
+	rig_until(CONN_UP);
+	assert_int_equal(sockets_prepare(&other.own.sockets, AF_INET,
+					 SOCKETS_COUNT, &reserved, &err), 0);
+	fake_net.server = FAKE_CHANGED;
+	assert_true(conn_open(&other, &err) < 0);
+	assert_int_equal(err.exit_code, X_REFUSED);
+	fake_net.server = FAKE_GOOD;
+	assert_int_equal(conn_open(&other, &err), 0);
+	assert_true(other.fd != rig_conn.fd);
+	assert_int_equal(rig_conn.state, CONN_UP);
+	conn_fini(&other);
+	rig_close();
+}
+
 static void no_socket_can_be_had(void **state)
 {
 	struct err err = { 0 };
@@ -381,6 +424,149 @@ static void full_queue_is_tried_again(void **state)
 	rig_close();
 }
 
+/* ---- several servers ---- */
+
+/* The server that is up after what is wrong with the first ones. */
+static uint32_t server_up(enum fake_server first, enum fake_server second)
+{
+	fake_net.server = first;
+	fake_net.others[0] = second;
+	rig_until(CONN_UP);
+	return rig_conn.at;
+}
+
+static void servers_are_tried_in_order(void **state)
+{
+	(void)state;
+	rig_open(false, true);
+	rig_add_others();
+	assert_int_equal(server_up(FAKE_GOOD, FAKE_GOOD), 0);
+	conn_shutdown(&rig_conn, 0);
+	assert_int_equal(server_up(FAKE_REFUSED, FAKE_GOOD), 1);
+	conn_shutdown(&rig_conn, 0);
+	/* the first one is back, but nobody asked for it */
+	assert_int_equal(server_up(FAKE_GOOD, FAKE_GOOD), 2);
+	rig_close();
+}
+
+/* No pause on the way to the last one, and one when it has failed, too. */
+static void pause_comes_after_the_last(void **state)
+{
+	(void)state;
+	rig_open(false, true);
+	rig_add_others();
+	fake_net.server = FAKE_REFUSED;
+	fake_net.others[0] = FAKE_REFUSED;
+	fake_net.others[1] = FAKE_REFUSED;
+	for (uint32_t i = 1; i <= 9; i++) {
+		int due_ms;
+
+		conn_hurry(&rig_conn);
+		rig_until(CONN_DOWN);
+		assert_int_equal(rig_conn.attempts, i);
+		assert_int_equal(rig_conn.tried, (i - 1) % 3);
+		assert_int_equal(rig_conn.at, i % 3);
+		due_ms = conn_due_ms(&rig_conn, clock_now_ns());
+		assert_true(i % 3 ? due_ms == 0 : due_ms > 0);
+	}
+	rig_close();
+}
+
+/* Which server comes next depends on how the link was lost. */
+static void lost_link_decides_where_to(void **state)
+{
+	static const struct {
+		int error;
+		bool lasted;
+		uint32_t next;
+	} ways[] = {
+		{ 0, true, 0 },		 { ECONNRESET, true, 0 },
+		{ ETIMEDOUT, true, 1 },	 { EPROTO, true, 1 },
+		{ 0, false, 1 },	 { ECONNRESET, false, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		rig_open(false, true);
+		rig_add_others();
+		rig_until(CONN_UP);
+		if (ways[i].lasted)
+			fake_clock_advance_us(1000u * CONN_GOOD_MS);
+		conn_shutdown(&rig_conn, ways[i].error);
+		rig_until(CONN_DOWN);
+		assert_int_equal(rig_conn.at, ways[i].next);
+		rig_until(CONN_UP);
+		assert_int_equal(rig_conn.at, ways[i].next);
+		rig_close();
+	}
+}
+
+static void other_export_is_never_served(void **state)
+{
+	(void)state;
+	rig_open(false, true);
+	rig_add_others();
+	rig_until(CONN_UP);
+	fake_clock_advance_us(1000u * CONN_GOOD_MS);
+	conn_shutdown(&rig_conn, 0);
+	rig_until(CONN_DOWN);
+	fake_net.server = FAKE_REFUSED;
+	fake_net.others[0] = FAKE_CHANGED;
+	rig_until(CONN_CONNECTING);
+	rig_until(CONN_DOWN);
+	rig_until(CONN_CONNECTING);
+	rig_until(CONN_DOWN);
+	assert_int_equal(rig_conn.tried, 1);
+	assert_int_equal(rig_conn.err.exit_code, X_REFUSED);
+	assert_non_null(strstr(rig_conn.err.text, "127.0.0.1 port 10810"));
+	rig_until(CONN_UP);
+	assert_int_equal(rig_conn.at, 2);
+	rig_close();
+}
+
+static void growth_is_known_and_shrinking_refused(void **state)
+{
+	struct err err = { 0 };
+
+	(void)state;
+	rig_open(false, true);
+	rig_until(CONN_UP);
+	conn_shutdown(&rig_conn, 0);
+	fake_net.size_bytes = 3u << 20;
+	rig_until(CONN_UP);
+	assert_int_equal(rig_conn.export.size_bytes, 3u << 20);
+	conn_shutdown(&rig_conn, 0);
+	rig_until(CONN_DOWN);
+	fake_net.size_bytes = 2u << 20;
+	assert_true(conn_open(&rig_conn, &err) < 0);
+	assert_int_equal(err.exit_code, X_REFUSED);
+	assert_int_equal(rig_conn.export.size_bytes, 3u << 20);
+	rig_close();
+}
+
+/* At attach: the first that answers; what is wrong with the preferred one. */
+static void probe_asks_each_server(void **state)
+{
+	struct err err = { 0 };
+
+	(void)state;
+	rig_open(false, true);
+	rig_add_others();
+	fake_net.server = FAKE_REFUSES;
+	fake_net.others[0] = FAKE_REFUSED;
+	assert_int_equal(conn_probe(&rig_conn, &err), 0);
+	assert_int_equal(rig_conn.known_at, 2);
+	assert_int_equal(conn_open(&rig_conn, &err), 0);
+	assert_int_equal(rig_conn.at, 2);
+	conn_close(&rig_conn);
+	rig_until(CONN_DOWN);
+	fake_net.others[1] = FAKE_SILENT;
+	rig_conn.at = 0;
+	assert_true(conn_open(&rig_conn, &err) < 0);
+	assert_int_equal(err.exit_code, X_REFUSED);
+	rig_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,8 +579,15 @@ int main(void)
 		cmocka_unit_test(living_link_is_adopted),
 		cmocka_unit_test(driver_needs_the_kernels_tls),
 		cmocka_unit_test(changes_are_told),
+		cmocka_unit_test(another_goes_where_the_first_has_been),
 		cmocka_unit_test(no_socket_can_be_had),
 		cmocka_unit_test(full_queue_is_tried_again),
+		cmocka_unit_test(servers_are_tried_in_order),
+		cmocka_unit_test(pause_comes_after_the_last),
+		cmocka_unit_test(lost_link_decides_where_to),
+		cmocka_unit_test(other_export_is_never_served),
+		cmocka_unit_test(growth_is_known_and_shrinking_refused),
+		cmocka_unit_test(probe_asks_each_server),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,8 @@ static void one_event(void)
 		break;
 	case 3:
 		fake_net.server = fake_net_random(FAKE_SERVERS);
+		fake_net.others[0] = fake_net_random(FAKE_SERVERS);
+		fake_net.others[1] = fake_net_random(FAKE_SERVERS);
 		fake_net.tls_fails = fake_net_random(8) == 0;
 		fake_net.no_sockets = fake_net_random(16) == 0;
 		break;
@@ -126,6 +128,8 @@ static void one_event(void)
 static void peace(void)
 {
 	fake_net.server = FAKE_GOOD;
+	fake_net.others[0] = FAKE_GOOD;
+	fake_net.others[1] = FAKE_GOOD;
 	fake_net.tls_fails = false;
 	fake_net.no_sockets = false;
 	if (rig_conn.state == CONN_UP)
@@ -138,10 +142,12 @@ static void simulate(bool tls)
 {
 	uint64_t up = 0;
 
-	if (tls)
+	if (tls) {
 		rig_open_unix(true);
-	else
+	} else {
 		rig_open(false, true);
+		rig_add_others();
+	}
 	memset(visits, 0, sizeof(visits));
 	unanswered = 0;
 	peace(); /* now it is known what the export is */

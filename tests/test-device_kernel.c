@@ -135,12 +135,15 @@ static void open_family(int family)
 	snprintf(d.name, sizeof(d.name), "nbd3");
 	snprintf(d.uri, sizeof(d.uri), "nbd://127.0.0.1/x");
 	q.conn.fence_ms = FENCE_MS;
+	d.config.export = &q.conn.export;
+	d.block_bytes = 512;
 	page.state = STATS_LIVE;
 	page.link = CONN_DOWN;
 	shared = (struct device_shared){ .link_fd = -1 };
+	device_standby_up(&d);
 	device_watch_link(&q);
 	listen_somewhere(family);
-	assert_int_equal(sockets_prepare(&q.conn.sockets, family, &reserved,
+	assert_int_equal(sockets_prepare(&q.conn.own.sockets, family, 2, &reserved,
 					 NULL), 0);
 }
 
@@ -160,8 +163,8 @@ static int setup(void **state)
 {
 	(void)state;
 	open_family(AF_INET);
-	link_up(q.conn.sockets.ready[0]);
-	assert_int_equal(shared.link_fd, q.conn.sockets.ready[0]);
+	link_up(q.conn.own.sockets.ready[0].fd);
+	assert_int_equal(shared.link_fd, q.conn.own.sockets.ready[0].fd);
 	return 0;
 }
 
@@ -291,7 +294,7 @@ static void spare_ends(void **state)
 
 static void another_link(void **state)
 {
-	int fd = q.conn.sockets.ready[1];
+	int fd = q.conn.own.sockets.ready[1].fd;
 
 	(void)state;
 	use_link();
@@ -403,9 +406,15 @@ static void requests_are_counted(void **state)
 	assert_int_equal(page.data.bytes[STATS_TRIM], 2024 * 512);
 	assert_int_equal(page.data.requests[STATS_FLUSH], 4);
 	assert_int_equal(page.data.bytes[STATS_FLUSH], 0);
+	/* The next worker goes on where this one has died. */
+	memset(&q.kernel, 0, sizeof(q.kernel));
+	tree_put(tree, "block/nbd3/stat",
+		 "  5 0 40 5  12 0 96 6  0 7 8  6 0 2048 9  8 10\n");
+	device_kernel_tick(&q);
+	assert_int_equal(page.data.requests[STATS_READ], 4);
 	tree_drop(tree, "block/nbd3/stat");
 	device_kernel_tick(&q);
-	assert_int_equal(page.data.requests[STATS_READ], 1);
+	assert_int_equal(page.data.requests[STATS_READ], 4);
 }
 
 int main(void)

@@ -7,7 +7,8 @@
  * goes. Each request must end exactly once, with the right data, a server must
  * never get a request that has ended, nobody may touch memory that was given
  * back, and after each step all sums must be exact and within their limits. The
- * same seed plays the same game.
+ * same seed plays the same game. In every other one the engine asks again for
+ * what was failed.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -35,6 +36,7 @@
 /* Trims go beyond the disk's content: only their pieces are looked at. */
 #define TRIM_START (1ull << 30)
 #define SEGMENTS_MAX 4u
+#define RETRY_MS 1500u
 
 /* A request as the front knows it, by slot. */
 struct expected {
@@ -67,6 +69,7 @@ static struct sim {
 	uint64_t ended;
 	bool failing; /* MAIL_FAIL was posted */
 	bool calm;    /* no more requests, errors and losses */
+	bool sick;    /* the server: it fails every other request */
 	uint64_t losses, errors, shutdowns, failed;
 
 	/* The pool's keeper. */
@@ -232,8 +235,8 @@ static void receive(void)
 					 fake_front_byte(x->tag, x->offset + i));
 	s = &sim.served[sim.served_count++];
 	*s = (struct served){ .head = got.head };
-	if (!sim.calm && one_in(40)) {
-		s->error = NBD_ENOSPC;
+	if (!sim.calm && one_in(sim.sick ? 2 : 40)) {
+		s->error = one_in(3) ? NBD_EPERM : NBD_ENOSPC;
 		sim.errors++;
 	}
 	if (!sim.calm && one_in(1500)) {
@@ -353,6 +356,9 @@ static void control(void)
 		if (!sim.calm && !fake_ring.files[RING_LINK].ended &&
 		    one_in(200))
 			lose_link();
+		/* A silent one is replaced. */
+		if (!sim.calm && one_in(500))
+			engine_post(rig.e, MAIL_LINK_DROP);
 		break;
 	case ENGINE_LINK_DRAINING:
 		if (one_in(4))
@@ -447,6 +453,16 @@ static void check_groups(uint32_t slots, const struct throttle_window *sum)
 	assert_true(g[GROUP_HOST].peak_bytes >= sim.charged_peak);
 }
 
+/* Whoever owes is there; and nobody is owed anything from the future. */
+static void check_owed(const struct engine *e)
+{
+	const struct engine_owed owed = engine_owed(e);
+
+	assert_true(owed.since_ns <= fake_clock_ns);
+	assert_int_equal(owed.since_ns != 0, e->link == ENGINE_LINK_UP &&
+						     !list_empty(&e->in_flight));
+}
+
 /* All that must be true after each round. */
 static void check_engine(void)
 {
@@ -483,6 +499,7 @@ static void check_engine(void)
 	if (t->low)
 		assert_int_equal(t->max.rx_bytes, RIG_REQUEST_BYTES);
 	check_groups(charged_count, &charged);
+	check_owed(e);
 	/* Whatever is held back, something is under way. */
 	if (e->link == ENGINE_LINK_UP && !list_empty(&e->parked))
 		assert_true(admitted > 0);
@@ -493,6 +510,8 @@ static void step(void)
 {
 	for (uint32_t n = roll(3); n && !sim.calm; n--)
 		submit();
+	if (one_in(sim.sick ? 1000 : 3000))
+		sim.sick = !sim.sick;
 	if (rig.e->link == ENGINE_LINK_UP && !fake_ring.files[RING_LINK].ended) {
 		if (roll(4))
 			receive();
@@ -519,6 +538,7 @@ static void play(uint64_t seed)
 	fake_ring.dice = seed * 0x9e3779b97f4a7c15;
 	rig.fake.on_complete = on_complete;
 	rig.fake.keep = true;
+	rig.e->config.retry_ms = seed % 2 ? 0 : RETRY_MS;
 	rig_windows(WINDOW_BYTES, WINDOW_BYTES);
 	for (uint32_t i = 0; i < STEPS; i++)
 		step();
@@ -539,6 +559,8 @@ static void play(uint64_t seed)
 	assert_true(sim.losses > STEPS / 2000);
 	assert_true(sim.errors > 100 && sim.shutdowns > 3 && sim.failed > 100);
 	assert_true(rig.stats.replayed_total > 100);
+	assert_int_equal(rig.stats.retried_total > 1000, seed % 2 == 0);
+	assert_int_equal(rig.stats.retries_failed > 100, seed % 2 == 0);
 	assert_true(rig.stats.front_stalls > 100);
 	assert_true(sim.shrinks > STEPS / 1000);
 	assert_true(rig.stats.window_closings > STEPS / 2000);

@@ -105,7 +105,7 @@ static int set_up(void **state)
 	const struct socket_memory none = { 0 };
 	uint64_t end_ns = clock_now_ns() + LONG_MS * NS_PER_MS;
 	char uri[64];
-	int reserved;
+	int reserved = 0;
 
 	(void)state;
 	memset(&r, 0, sizeof(r));
@@ -124,7 +124,7 @@ static int set_up(void **state)
 		poll(NULL, 0, 20);
 	}
 	/* As a supervisor does: from here on all processes have them. */
-	assert_int_equal(sockets_prepare(&r.conn.sockets, r.conn.family,
+	assert_int_equal(sockets_prepare(&r.conn.own.sockets, r.conn.family, SOCKETS_COUNT,
 					 &reserved, &r.err),
 			 0);
 	return 0;

@@ -306,6 +306,28 @@ static void reconfigure_sends_no_size(void **state)
 	assert_null(attrs[NBD_ATTR_TIMEOUT]);
 }
 
+static void resize_sends_only_the_size(void **state)
+{
+	struct fixture *f = *state;
+	struct nlattr *attrs[NBD_ATTR_MAX + 1];
+	struct err err = { 0 };
+
+	answer_error(f, 0, 0);
+	assert_int_equal(genl_nbd_resize(&f->genl, 3, 5ull << 40, "id", &err),
+			 0);
+	take_request(f, NBD_CMD_RECONFIGURE, attrs);
+	assert_int_equal(nla_get_u32(attrs[NBD_ATTR_INDEX]), 3);
+	assert_true(nla_get_u64(attrs[NBD_ATTR_SIZE_BYTES]) == 5ull << 40);
+	assert_string_equal(nla_get_string(attrs[10]), "id");
+	assert_null(attrs[NBD_ATTR_SOCKETS]);
+	assert_null(attrs[NBD_ATTR_BLOCK_SIZE_BYTES]);
+	answer_error(f, -EINVAL, 0);
+	assert_int_equal(genl_nbd_resize(&f->genl, 3, 1, NULL, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "resize /dev/nbd3"));
+	take_request(f, NBD_CMD_RECONFIGURE, attrs);
+	assert_null(attrs[10]);
+}
+
 static void disconnect_of_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -428,6 +450,7 @@ int main(void)
 		TEST(silence_ends),
 		TEST(the_kernels_words_are_passed_on),
 		TEST(reconfigure_sends_no_size),
+		TEST(resize_sends_only_the_size),
 		TEST(disconnect_of_nothing),
 		TEST(status_is_of_the_one_asked_for),
 		TEST(broken_answers_are_refused),

@@ -162,9 +162,12 @@ static void status_only_when_new(void **state)
 	assert_string_equal(hear(), "");
 	page.link = STATS_LINK_UP;
 	page.memory_tight = 1;
+	page.data.states[REQUEST_PUT_OFF] = 1;
 	notify_step(&page, START_NS + 4 * NS_PER_S);
 	assert_string_equal(hear(), "STATUS=serving nbd://server/swap; "
+				    "the server fails requests; "
 				    "memory is tight");
+	page.data.states[REQUEST_PUT_OFF] = 0;
 }
 
 /* A manager that does not listen misses nothing that still holds. */

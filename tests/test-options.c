@@ -293,7 +293,7 @@ int daemon_attach(const struct attach_options *o,
 static int attach(struct err *err, char *ret_out, size_t out_bytes,
 		  const char *const *arguments)
 {
-	const char *argv[13] = { "attach" };
+	const char *argv[16] = { "attach" };
 	int argc = 1, pipes[2], saved = dup(STDOUT_FILENO), rc;
 	ssize_t n;
 
@@ -377,6 +377,55 @@ static void attach_understands(void **state)
 	}
 }
 
+static void attach_takes_several_servers(void **state)
+{
+	static const struct {
+		const char *arguments[8];
+		const char *hosts[ENDPOINTS_MAX];
+		const char *export_name;
+		bool partly; /* not all speak TLS, some do */
+	} cases[] = {
+		{ { "nbd://a/x" }, { "a" }, "x", false },
+		{ { "nbd://a/x,nbd://b:9/x" }, { "a", "b" }, "x", false },
+		/* options come before the words in a file, not in the list */
+		{ { "--endpoint=nbd://c/x", "nbd://a/x,nbd://b/x",
+		    "--endpoint=d" },
+		  { "a", "b", "c", "d" }, "x", false },
+		{ { "a", "9", "nbd0", "--endpoint", "b:9", "--export=y" },
+		  { "a", "b" }, "y", false },
+		{ { "nbd://a/x", "--endpoint=nbds://b/x", "--tls-ca=f" },
+		  { "a", "b" }, "x", true },
+	};
+	static const char *const all[] = { "nbd://a/,nbd://b/", "--failback",
+					   "--identity=description", NULL };
+	char out[64];
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		uint32_t count = 1;
+
+		assert_int_equal(attach(&err, out, sizeof(out),
+					cases[i].arguments), 0);
+		while (count < ENDPOINTS_MAX && cases[i].hosts[count])
+			count++;
+		assert_int_equal(seen.other_count + 1, count);
+		for (uint32_t n = 0; n < count; n++)
+			assert_string_equal(attach_addr(&seen, n)->host,
+					    cases[i].hosts[n]);
+		assert_string_equal(seen.addr.export_name,
+				    cases[i].export_name);
+		if (*cases[i].export_name == 'y')
+			assert_string_equal(seen.others[0].export_name, "y");
+		assert_int_equal(seen.tls.partly, cases[i].partly);
+		assert_false(seen.described);
+		assert_int_equal(seen.failback_s, 0);
+	}
+	assert_int_equal(attach(&err, out, sizeof(out), all), 0);
+	assert_int_equal(seen.failback_s, 30);
+	assert_true(seen.described);
+}
+
 static void attach_refuses(void **state)
 {
 	static const char *const cases[][8] = {
@@ -399,6 +448,15 @@ static void attach_refuses(void **state)
 		{ "nbd://h/", "--depth=1" },
 		{ "nbd://h/", "--depth=129" },
 		{ "nbd://h/", "--handshake-timeout=0" },
+		{ "nbd://a/,nbd://b/,nbd://c/,nbd://d/,nbd://e/" },
+		{ "nbd://a/,nbd://b/,nbd://c/,nbd://d/", "--endpoint=e" },
+		{ "nbd://a/,nbd:///b?x=y" },
+		{ "nbd://a/", "--endpoint=ftp://b/" },
+		{ "nbd://a/", "--endpoint=b", "--tls-ca=f" },
+		{ "nbd://a/", "--identity" },
+		{ "nbd://a/", "--identity=size" },
+		{ "nbd://a/", "--failback" },
+		{ "nbd://a/,nbd://b/", "--failback=0" },
 	};
 	char out[64];
 	struct err err;
@@ -422,7 +480,7 @@ static void attach_passes_the_rest(void **state)
 		"nbd://h/", "--swapon", "--force", "--foreground",
 		"--block-size=4k", "--depth=2", "--slot-size=1M",
 		"--handshake-timeout=3", "--dead-timeout=60",
-		"--request-timeout=7",
+		"--request-timeout=7", "--on-eio=retry:5",
 		"--min-free=65536", "--size=1G", NULL
 	};
 	char out[64];
@@ -438,6 +496,7 @@ static void attach_passes_the_rest(void **state)
 	assert_int_equal(seen.handshake_ms, 3000);
 	assert_int_equal(seen.dead_timeout_s, 60);
 	assert_int_equal(seen.request_timeout_ms, 7000);
+	assert_int_equal(seen.retry_ms, 5000);
 	assert_true(seen.size_bytes == 1u << 30);
 	assert_int_equal(seen.min_free_kbytes, 65536);
 	/* the daemon prints it itself, when it is ready */
@@ -478,6 +537,7 @@ int main(void)
 		cmocka_unit_test(numbers_and_sizes),
 		cmocka_unit_test(distances),
 		cmocka_unit_test(attach_understands),
+		cmocka_unit_test(attach_takes_several_servers),
 		cmocka_unit_test(attach_refuses),
 		cmocka_unit_test(attach_passes_the_rest),
 		cmocka_unit_test(every_help_fits),

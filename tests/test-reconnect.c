@@ -84,11 +84,7 @@ static void reconnect(void)
 		return;
 	if (conn_open(&r.k.conn, &r.err) < 0)
 		return;
-	r.k.engine->mail.records = conn_start_records(&r.k.conn, r.k.records);
-	r.k.engine->mail.link_fd = r.k.conn.fd;
-	r.k.engine->mail.structured = r.k.conn.handshake.info.structured;
-	conn_take(&r.k.conn);
-	engine_post(r.k.engine, MAIL_LINK_UP);
+	kernel_end_give_link(&r.k);
 	r.reconnects++;
 }
 
@@ -407,6 +403,43 @@ static void given_up_and_back(void **state)
 	close_run();
 }
 
+/* A server that fails every tenth request, and is restarted, too. */
+static void errors_are_got_over(void **state)
+{
+	const struct socket_memory memory = { 0 };
+	const uint64_t most_bytes = SLOT_BYTES + THROTTLE_HEAD_BYTES;
+	const struct engine_config config = {
+		.slots = SLOTS,
+		.slots_reserve = 1,
+		.slot_bytes = SLOT_BYTES,
+		.retry_ms = LONG_MS,
+		.open = { 1ull << 30, 1ull << 30 },
+		.guaranteed = { most_bytes, most_bytes },
+	};
+
+	(void)state;
+	memset(&r, 0, sizeof(r));
+	if (!real_server_start(&r.server, &real_server_nbdkit_failing,
+			       DISK_BYTES))
+		skip();
+	r.serving = true;
+	if (kernel_end_open_sized(&r.k, r.server.uri, &config, &memory,
+				  &r.err) < 0)
+		fail_msg("%s", r.err.text);
+	for (int i = 0; i < 3; i++) {
+		run(100, true);
+		start_some();
+		kill_server();
+		start_server();
+	}
+	run(100, true);
+	run(DEPTH, false);
+	check_whole_disk();
+	close_run();
+	assert_true(r.k.stats.retried_total > 10);
+	assert_int_equal(r.k.stats.retries_failed, 0);
+}
+
 /* Three connections fall silent in the midst of it all; probes are answered. */
 static void silent_link_is_replaced(void **state)
 {
@@ -472,6 +505,7 @@ int main(void)
 		cmocka_unit_test_teardown(killed_amid_io_in_tls, tear_down),
 		cmocka_unit_test_teardown(idle_link_is_lost, tear_down),
 		cmocka_unit_test_teardown(given_up_and_back, tear_down),
+		cmocka_unit_test_teardown(errors_are_got_over, tear_down),
 		cmocka_unit_test_teardown(silent_link_is_replaced, tear_down),
 		cmocka_unit_test_teardown(stopped_server_is_waited_for,
 					  tear_down),

@@ -42,7 +42,7 @@
 static char dir[64];
 static int sender = -1, receiver = -1;
 static uint8_t mac[6]; /* of the end that receives */
-static struct link_addrs addrs;
+static struct endpoints ends = { .count = 1 };
 static struct stats_page *page;
 static struct shed shed;
 static struct err err;
@@ -109,7 +109,7 @@ static bool any(const char *device, const void *arg)
 static int open_shed(struct shed *s, const char *device)
 {
 	err_clear(&err);
-	return shed_open(s, device, &addrs, NULL, 0, page->guarantees, &err);
+	return shed_open(s, device, &ends, NULL, 0, page->guarantees, &err);
 }
 
 /* A UDP packet of a stranger as it comes in. */
@@ -180,7 +180,7 @@ static void make_sockets(void)
 
 static int setup(void **state)
 {
-	struct sockaddr_in *server = (void *)&addrs.addr[0].sa;
+	struct sockaddr_in *server = (void *)&ends.list[0].addrs.addr[0].sa;
 
 	(void)state;
 	snprintf(dir, sizeof(dir), "/tmp/test-shed.XXXXXX");
@@ -196,7 +196,7 @@ static int setup(void **state)
 	if (run("tc qdisc add dev far clsact && tc qdisc del dev far clsact"))
 		skip_all("no tc(8), or no clsact in this kernel");
 	make_sockets();
-	addrs.count = 1;
+	ends.list[0].addrs.count = 1;
 	server->sin_family = AF_INET;
 	server->sin_port = htons(NBD);
 	inet_pton(AF_INET, "192.0.2.7", &server->sin_addr);
@@ -267,7 +267,7 @@ static void test_ports_of_the_user(void **state)
 	const uint16_t ports[] = { 1, 2 };
 
 	(void)state;
-	assert_int_equal(shed_open(&shed, "nbd0", &addrs, ports, 2,
+	assert_int_equal(shed_open(&shed, "nbd0", &ends, ports, 2,
 				   page->guarantees, &err),
 			 0);
 	shed_hold(&shed, clock_now_ns());
@@ -414,7 +414,7 @@ static void test_drop_stale(void **state)
 static void test_tunnel(void **state)
 {
 	const struct stats_guarantee *row;
-	struct sockaddr_in *server = (void *)&addrs.addr[1].sa;
+	struct sockaddr_in *server = (void *)&ends.list[0].addrs.addr[1].sa;
 
 	(void)state;
 	if (run("ip tuntap add tun7 mode tun")) {
@@ -422,13 +422,13 @@ static void test_tunnel(void **state)
 		skip();
 	}
 	must("ip addr add 203.0.113.1/24 dev tun7; ip link set tun7 up");
-	*server = *(struct sockaddr_in *)(void *)&addrs.addr[0].sa;
+	*server = *(struct sockaddr_in *)(void *)&ends.list[0].addrs.addr[0].sa;
 	inet_pton(AF_INET, "203.0.113.7", &server->sin_addr);
-	addrs.addr[0].sa.ss_family = AF_UNIX; /* nothing to look up */
-	addrs.count = 2;
+	ends.list[0].addrs.addr[0].sa.ss_family = AF_UNIX; /* nothing to look up */
+	ends.list[0].addrs.count = 2;
 	assert_int_equal(open_shed(&shed, "nbd0"), 0);
-	addrs.addr[0].sa.ss_family = AF_INET;
-	addrs.count = 1;
+	ends.list[0].addrs.addr[0].sa.ss_family = AF_INET;
+	ends.list[0].addrs.count = 1;
 	row = stats_guarantee_find(page->guarantees, SHED_ROW);
 	assert_string_equal(row->detail, "in place at tun7");
 	shed_close(&shed, "nbd0");

@@ -126,6 +126,19 @@ static void features_in_words(void **state)
 	assert_string_equal(text, "");
 }
 
+/* Older than Linux 6.16: nothing is asked of it. */
+static void resize_needs_a_feature(void **state)
+{
+	struct ublk_ctl c = { .features = UBLK_F_USER_COPY, .fd = -1 };
+	struct err err = { 0 };
+
+	(void)state;
+	assert_int_equal(ublk_ctl_resize(&c, 0, 1 << 20, 1000, &err), -ENOTSUP);
+	assert_int_equal(err.exit_code, X_KERNEL);
+	assert_non_null(strstr(err.text, "6.16"));
+	assert_int_equal(c.sequence, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
 
 int main(void)
@@ -133,7 +146,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(all_that_a_server_can), TEST(what_a_server_lacks),
 		TEST(read_only),	     TEST(block_sizes),
-		TEST(features_in_words),
+		TEST(features_in_words),     TEST(resize_needs_a_feature),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
