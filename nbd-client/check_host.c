@@ -299,6 +299,7 @@ static void check_rt(const struct check_host_paths *paths,
 /* ---- The table ---- */
 
 const struct check_host_item check_host_items[] = {
+	{ "attached devices", check_host_devices },
 	{ "nbd driver", check_nbd },
 	{ "ublk driver", check_ublk },
 	{ "io_uring", check_io_uring },

@@ -97,4 +97,7 @@ CHECK_HOST_LOOK(check_host_cards);
 CHECK_HOST_LOOK(check_host_sockets);
 CHECK_HOST_LOOK(check_host_tcp);
 
+/* health.c */
+CHECK_HOST_LOOK(check_host_devices);
+
 #endif

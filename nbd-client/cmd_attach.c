@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/addr.h"
+#include "nbd-client/attach_set.h"
 #include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/config.h"
@@ -17,180 +18,17 @@
 #include "nbd-client/device.h"
 #include "nbd-client/dry_run.h"
 #include "nbd-client/handover.h"
-#include "nbd-client/measure.h"
 #include "nbd-client/supervisor.h"
-#include "nbd-client/swap.h"
 #include "nbd-client/words.h"
-
-struct attach_line {
-	struct attach_options options;
-	const char *export_name; /* NULL: that of the URI */
-	uint32_t endpoint_count;
-	const char *endpoints[ENDPOINTS_MAX]; /* to be added to those of the URI */
-	bool recover;
-	struct output_options output; /* of --dry-run */
-};
-
-static int set_swap(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-
-	if (value && strcmp(value, "best-effort"))
-		return err_set(err, X_USAGE, EINVAL,
-			       "--swap takes no value but best-effort; see "
-			       "\"nbd-client attach --help\"");
-	line->options.swap = value ? SWAP_BEST_EFFORT : SWAP_YES;
-	return 0;
-}
-
-static int set_swapon(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-	uint64_t priority;
-
-	line->options.swapon = true;
-	if (!value)
-		return 0;
-	if (options_parse_number(value, &priority) ||
-	    priority > SWAP_PRIORITY_MAX)
-		return err_set(err, X_USAGE, EINVAL,
-			       "--swapon: the priority must be from 0 to %d",
-			       SWAP_PRIORITY_MAX);
-	line->options.swapon_priority = (int)priority;
-	return 0;
-}
-
-static int set_reserve(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-
-	if (options_parse_size(value, &line->options.reserve_bytes) ||
-	    !line->options.reserve_bytes)
-		return err_set(err, X_USAGE, EINVAL,
-			       "--reserve must be a number of bytes, K, M or G "
-			       "may follow");
-	return 0;
-}
-
-static int set_on_eio(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-	uint64_t seconds = RETRY_S_DEFAULT;
-	bool fail = !strcmp(value, "fail"), retry = !strcmp(value, "retry");
-
-	if (!strncmp(value, "retry:", 6))
-		retry = !options_parse_number(value + 6, &seconds) &&
-			seconds >= 1 && seconds <= RETRY_S_MAX;
-	if (!fail && !retry)
-		return err_set(err, X_USAGE, EINVAL,
-			       "--on-eio must be fail, retry, or retry:SECONDS "
-			       "with 1 to %u", RETRY_S_MAX);
-	line->options.on_eio = true;
-	line->options.retry_ms = fail ? 0 : (uint32_t)seconds * 1000;
-	return 0;
-}
-
-static int set_size(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-
-	if (options_parse_size(value, &line->options.size_bytes) ||
-	    !line->options.size_bytes)
-		return err_set(err, X_USAGE, EINVAL,
-			       "--size must be a number of bytes, K, M or G "
-			       "may follow");
-	return 0;
-}
-
-static int set_without(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-	uint32_t bits = 0;
-	int rc = measure_parse(value, &bits, err);
-
-	line->options.without |= bits;
-	return rc;
-}
-
-/* PORT[,PORT...]; given again, it adds. */
-static int set_shed_exempt(void *target, const char *value, struct err *err)
-{
-	struct attach_options *o = &((struct attach_line *)target)->options;
-	char word[8];
-	uint64_t port;
-
-	for (;;) {
-		size_t length = strcspn(value, ",");
-
-		snprintf(word, sizeof(word), "%.*s", (int)length, value);
-		if (options_parse_number(word, &port) || !port ||
-		    port > UINT16_MAX)
-			return err_set(err, X_USAGE, EINVAL,
-				       "--shed-exempt takes ports from 1 to 65535 with "
-				       "commas between them");
-		if (o->shed_port_count == SHED_PORTS_MAX)
-			return err_set(err, X_USAGE, E2BIG,
-				       "--shed-exempt takes at most %u ports",
-				       SHED_PORTS_MAX);
-		o->shed_ports[o->shed_port_count++] = (uint16_t)port;
-		if (!value[length])
-			return 0;
-		value += length + 1;
-	}
-}
-
-#define FAILBACK_S_MAX 86400u
-
-static int too_many_servers(struct err *err)
-{
-	return err_set(err, X_USAGE, E2BIG, "a device has at most %u servers",
-		       ENDPOINTS_MAX);
-}
-
-/* Given again, it adds. */
-static int set_endpoint(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-
-	if (line->endpoint_count == ENDPOINTS_MAX)
-		return too_many_servers(err);
-	line->endpoints[line->endpoint_count++] = value;
-	return 0;
-}
-
-static int set_failback(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-	uint64_t seconds = STANDBY_FAILBACK_S_DEFAULT;
-
-	if (value && (options_parse_number(value, &seconds) || !seconds ||
-		      seconds > FAILBACK_S_MAX))
-		return err_set(err, X_USAGE, EINVAL,
-			       "--failback takes 1 to %u seconds",
-			       FAILBACK_S_MAX);
-	line->options.failback_s = (uint32_t)seconds;
-	return 0;
-}
-
-static int set_identity(void *target, const char *value, struct err *err)
-{
-	struct attach_line *line = target;
-
-	line->options.described = true;
-	return strcmp(value, "description") == 0 ?
-		       0 :
-		       err_set(err, X_USAGE, EINVAL,
-			       "--identity can only be description");
-}
 
 #define FIELD(member) .offset = offsetof(struct attach_line, member)
 static const struct option_spec attach_options[] = {
 	{ .name = "swap", .kind = OPTION_CALL, .value = "[=best-effort]",
-	  .set = set_swap,
+	  .set = attach_set_swap,
 	  .help = "as swap: refuse if a guarantee is missing;\n"
 		  "best-effort: go on, and status says which" },
 	{ .name = "swapon", .kind = OPTION_CALL, .value = "[=PRIORITY]",
-	  .set = set_swapon,
+	  .set = attach_set_swapon,
 	  .help = "implies --swap; write a swap signature if the\n"
 		  "export is empty, and activate it" },
 	{ .name = "force", .kind = OPTION_FLAG, FIELD(options.force),
@@ -214,20 +52,20 @@ static const struct option_spec attach_options[] = {
 	  .help = "with nbd: the kernel's driver talks to the server\n"
 		  "itself; only the link is looked after" },
 	{ .name = "size", .kind = OPTION_CALL, .value = "BYTES",
-	  .set = set_size, .help = "use only the beginning of the export" },
+	  .set = attach_set_size, .help = "use only the beginning of the export" },
 	{ .name = "export", .kind = OPTION_STRING, .value = "NAME",
 	  FIELD(export_name),
 	  .help = "name of the export, if it is not in the URI" },
 	{ .name = "endpoint", .kind = OPTION_CALL, .value = "URI",
-	  .set = set_endpoint,
+	  .set = attach_set_endpoint,
 	  .help = "another server of the same, for when those before\n"
 		  "it cannot be reached" },
 	{ .name = "failback", .kind = OPTION_CALL, .value = "[=SECONDS]",
-	  .set = set_failback,
+	  .set = attach_set_failback,
 	  .help = "back to the first server when it has been there\n"
 		  "for so long again (30); else by reconnect only" },
 	{ .name = "identity", .kind = OPTION_CALL, .value = "description",
-	  .set = set_identity,
+	  .set = attach_set_identity,
 	  .help = "serve only what the server describes in the same\n"
 		  "words as before" },
 	{ .name = "handshake-timeout", .kind = OPTION_U32, .value = "SECONDS",
@@ -240,7 +78,7 @@ static const struct option_spec attach_options[] = {
 	  .help = "when an answer takes so long, see whether another\n"
 		  "connection has one (default 10; 0: never)" },
 	{ .name = "on-eio", .kind = OPTION_CALL,
-	  .value = "fail|retry[:SECONDS]", .set = set_on_eio,
+	  .value = "fail|retry[:SECONDS]", .set = attach_set_on_eio,
 	  .help = "what the server fails with EIO, ENOSPC or ENOMEM\n"
 		  "fails, or is asked again for so long (60); the\n"
 		  "default is fail, with --swap retry" },
@@ -273,7 +111,7 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.slot_bytes), .min = SLOT_BYTES_MIN,
 	  .max = SLOT_BYTES_MAX, .help = "largest request (default 128K)" },
 	{ .name = "reserve", .kind = OPTION_CALL, .value = "BYTES",
-	  .set = set_reserve,
+	  .set = attach_set_reserve,
 	  .help = "pin so much for requests instead of what --depth\n"
 		  "takes, with as many slots as fit into it" },
 	{ .name = "min-free", .kind = OPTION_U64, .value = "KBYTES",
@@ -281,7 +119,7 @@ static const struct option_spec attach_options[] = {
 	  .help = "raise vm.min_free_kbytes to this instead of what\n"
 		  "the device needs" },
 	{ .name = "without", .kind = OPTION_CALL, .value = "MEASURE,...",
-	  .set = set_without,
+	  .set = attach_set_without,
 	  .help = "leave protective measures out, to see what each\n"
 		  "brings; never for real swap: reserve, donor,\n"
 		  "socket-memory, cgroup, mlock, flusher, fifo, oom,\n"
@@ -290,7 +128,7 @@ static const struct option_spec attach_options[] = {
 	  .help = "while memory is low, drop incoming packets that\n"
 		  "have nothing to do with the device; not ssh" },
 	{ .name = "shed-exempt", .kind = OPTION_CALL, .value = "PORT[,PORT...]",
-	  .set = set_shed_exempt,
+	  .set = attach_set_shed_exempt,
 	  .help = "with --shed: neither those of these ports" },
 	CMD_TLS_OPTIONS(struct attach_line, options.tls),
 	CMD_OPTIONS_END
@@ -314,13 +152,13 @@ static int take_device(const char *word, struct attach_options *options,
 	struct blockdev device;
 	int rc;
 
+	options->front_auto = !strcmp(word, "auto");
+	if (options->front_auto)
+		return 0;
 	if (!strcmp(word, "nbd")) {
 		options->front = FRONT_NBD;
 	} else if (!strcmp(word, "ublk")) {
 		options->front = FRONT_UBLK;
-	} else if (!strcmp(word, "auto")) {
-		options->front = options->kernel_path ? FRONT_NBD :
-							device_prefer_ublk();
 	} else {
 		rc = blockdev_parse(word, &device, err);
 		if (rc)
@@ -348,7 +186,7 @@ static int take_uris(const char *list, struct attach_options *options,
 		if (rc || !*list++)
 			return rc;
 		if (options->other_count == ENDPOINTS_MAX - 1)
-			return too_many_servers(err);
+			return attach_too_many(err);
 		addr = &options->others[options->other_count++];
 	}
 }
@@ -491,6 +329,7 @@ static void print_device_old(const char *device)
 
 static const struct attach_line defaults = {
 	.options = {
+		.front_auto = true,
 		.index = -1,
 		.swapon_priority = -1,
 		.handshake_ms = CMD_HANDSHAKE_S_DEFAULT * 1000,
@@ -558,7 +397,7 @@ static int add_endpoints(struct attach_line *line, struct err *err)
 
 	for (uint32_t i = 0; i < line->endpoint_count && !rc; i++) {
 		if (o->other_count == ENDPOINTS_MAX - 1)
-			return too_many_servers(err);
+			return attach_too_many(err);
 		rc = addr_parse(&o->others[o->other_count++],
 				line->endpoints[i], err);
 	}
@@ -598,6 +437,7 @@ static void resume(const struct handover *h, struct attach_options *o)
 {
 	o->handover = h;
 	o->recover = true;
+	o->idempotent = false;
 	o->foreground = !h->background;
 	o->front = h->device.front;
 	o->index = (int32_t)h->device.index;
@@ -680,11 +520,15 @@ static int attach(int argc, char **argv, void (*ready)(const char *device),
 
 	if (rc > 0)
 		return 0;
-	if (!rc && resumed)
+	if (!rc && resumed) {
 		resume(&handover, &line.options);
+		return daemon_attach(&line.options, ready, device, err);
+	}
+	if (!rc && line.options.front_auto && !line.options.kernel_path)
+		line.options.front = device_prefer_ublk();
 	if (!rc && line.options.dry_run)
 		return dry_run(&line.options, &line.output, err);
-	if (!rc)
+	if (!rc && !resumed)
 		rc = look_first(&line, ready, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
@@ -723,9 +567,12 @@ const struct command cmd_attach = {
 		   "nbd+unix:///EXPORT?socket=PATH.\n"
 		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
 		   "first free one.\nauto is ublk where the kernel has what "
-		   "it takes, else nbd. Without any: nbd.\n"
+		   "it takes, else nbd; the same without any.\n"
 		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
+	.examples = "  nbd-client attach --swapon=10 nbd://server/swap1\n"
+		    "  nbd-client attach nbd://server/disk nbd3\n"
+		    "  nbd-client attach --dry-run --swap nbd://server/swap1",
 	.options = attach_options,
 	.run = run,
 };

@@ -251,6 +251,7 @@ static int connect_server(struct bench *b, struct err *err)
 	memory = sizing_socket_memory(o);
 	ret = conn_init(&b->conn, &b->addr, &memory, b->line->handshake_ms,
 			err);
+	conn_choose_replies(&b->conn, b->line->swap);
 	if (!ret)
 		ret = conn_init_tls(&b->conn, &b->tls, &o->tls, err);
 	if (!ret)
@@ -553,6 +554,8 @@ const struct command cmd_bench = {
 	.details =
 		"Makes requests, and prints how many were answered, how fast, "
 		"and what that\ncost this process.",
+	.examples = "  nbd-client bench nbd://server/swap1\n"
+		    "  nbd-client bench --rw=randwrite --destroy --swap nbd://server/scratch",
 	.options = bench_options,
 	.run = run,
 };

@@ -57,6 +57,8 @@ const struct command cmd_check = {
 	.summary = "Tells whether this host is ready for swap.",
 	.details =
 		"The exit status is 1 if a check fails; warnings do not count.",
+	.examples = "  nbd-client check\n"
+		    "  nbd-client check --json",
 	.options = cmd_table_options,
 	.run = run,
 };

@@ -374,6 +374,8 @@ const struct command cmd_detach = {
 	.summary = "Removes a device.",
 	.details = "Switches its swap off first, then finishes what is under "
 		   "way.",
+	.examples = "  nbd-client detach nbd0\n"
+		    "  nbd-client detach --all",
 	.options = detach_options,
 	.run = run,
 };

@@ -150,6 +150,7 @@ const struct command cmd_exports = {
 	.name = "exports",
 	.words = "URI|HOST [PORT]",
 	.summary = "Lists what a server offers.",
+	.examples = "  nbd-client exports nbd://server/",
 	.options = exports_options,
 	.run = run_exports,
 };
@@ -251,6 +252,7 @@ const struct command cmd_info = {
 	.name = "info",
 	.words = "URI|HOST [PORT]",
 	.summary = "Shows what an export is.",
+	.examples = "  nbd-client info nbd://server/swap1",
 	.options = info_options,
 	.run = run_info,
 };

@@ -76,6 +76,8 @@ const struct command cmd_list = {
 	.name = "list",
 	.words = "",
 	.summary = "Lists the attached devices.",
+	.examples = "  nbd-client list\n"
+		    "  nbd-client list --json",
 	.options = cmd_output_options,
 	.run = run,
 };

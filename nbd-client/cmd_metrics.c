@@ -166,6 +166,8 @@ const struct command cmd_metrics = {
 	.words = "[DEV]...",
 	.summary = "Prints metrics in the format of OpenMetrics.",
 	.details = "Of all devices, if none is named.",
+	.examples = "  nbd-client metrics\n"
+		    "  nbd-client metrics --textfile=/var/lib/prometheus/node-exporter/nbd.prom",
 	.options = metrics_options,
 	.run = run,
 };

@@ -140,6 +140,7 @@ const struct command cmd_reconnect = {
 	.details = "Requests wait meanwhile, and none fails. Where the export "
 		   "has grown the device\ngrows, too. A link that is good is "
 		   "not given up for a server that is not.",
+	.examples = "  nbd-client reconnect nbd0",
 	.options = reconnect_options,
 	.run = run,
 };

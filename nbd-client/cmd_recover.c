@@ -18,10 +18,12 @@
 #include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
 #include "nbd-client/ctl_socket.h"
+#include "nbd-client/donor.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
+#include "nbd-client/ublk_ctl.h"
 #include "nbd-client/words.h"
 
 #define TIGHT_POLL_MS 1000
@@ -58,6 +60,20 @@ static bool is_connected(const char *name)
 		       blockdev_exists(dev.name);
 }
 
+/* An attach that died early may have left a device that cannot be opened yet. */
+static void drop_unstarted(const char *name)
+{
+	struct ublk_ctl ctl;
+	struct blockdev dev;
+
+	if (blockdev_parse(name, &dev, NULL) < 0 || dev.front != FRONT_UBLK ||
+	    ublk_ctl_open(&ctl, NULL) < 0)
+		return;
+	if (ublk_ctl_find(&ctl, dev.index, NULL) == 0)
+		(void)ublk_ctl_delete(&ctl, GONE_TIMEOUT_MS, NULL);
+	ublk_ctl_close(&ctl);
+}
+
 static void on_page(const char *name, const struct stats_page *page, void *arg)
 {
 	char path[256];
@@ -71,6 +87,7 @@ static void on_page(const char *name, const struct stats_page *page, void *arg)
 			"--force\" gives them up");
 		return;
 	}
+	drop_unstarted(name);
 	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, name);
 	(void)unlink(path);
 	words_drop(name);
@@ -101,11 +118,18 @@ static int recover(struct recovery *r, struct err *err)
 {
 	const struct host_tell tell = { .line = on_line, .arg = r };
 	int fd, rc, unreadable;
+	char device[DEVICE_NAME_BYTES];
+	uint32_t spare;
 
 	rc = lock_attach(&fd, err);
 	if (rc)
 		return rc;
+	if (donor_drop_stale(&spare)) {
+		snprintf(device, sizeof(device), "nbd%u", spare);
+		on_line(r, device, "freed: an attach has died that had lent it");
+	}
 	rc = host_reserve_recover(&tell, err);
+	stats_drop_unmade();
 	unreadable = stats_each(on_page, r);
 	host_cgroup_recover(&tell);
 	/* Whoever never shed may lack what that needs. */
@@ -242,6 +266,8 @@ const struct command cmd_recover = {
 		   "cgroups. Living ones are left alone.\n"
 		   "With DEV: serves a device again that the kernel still has, "
 		   "as it was attached.",
+	.examples = "  nbd-client recover\n"
+		    "  nbd-client recover nbd0",
 	.options = cmd_table_options,
 	.run = run,
 };

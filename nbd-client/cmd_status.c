@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/clock.h"
 #include "include/nbd-wire.h"
 #include "nbd-client/blockdev.h"
 #include "nbd-client/cmd.h"
+#include "nbd-client/health.h"
 #include "nbd-client/stats.h"
 
 /* A value of the page, shown in one of these ways. */
@@ -42,6 +44,48 @@ struct field {
 static void put_daemon(struct table *table, const struct stats_page *page)
 {
 	table_string(table, stats_alive(page) ? "running" : "dead");
+}
+
+static struct check_host_result health(const struct stats_page *page)
+{
+	struct check_host_result ret = { 0 };
+
+	/* "/dev/nbd0" */
+	health_look(page->device + strlen("/dev/"), page, clock_now_ns(),
+		    (uint64_t)time(NULL), &ret);
+	return ret;
+}
+
+static void put_health(struct table *table, const struct stats_page *page)
+{
+	table_string(table, check_host_state_name(health(page).state));
+}
+
+/* The daemon may be writing it right now; nothing to say is none. */
+static void put_text(struct table *table, const char *shared, size_t bytes)
+{
+	char text[URI_TEXT_BYTES];
+
+	memcpy(text, shared, bytes);
+	text[bytes - 1] = '\0';
+	if (*text)
+		table_string(table, text);
+	else
+		table_none(table);
+}
+
+static void put_trouble(struct table *table, const struct stats_page *page)
+{
+	struct check_host_result h = health(page);
+
+	put_text(table, h.found, sizeof(h.found));
+}
+
+static void put_remedy(struct table *table, const struct stats_page *page)
+{
+	struct check_host_result h = health(page);
+
+	put_text(table, h.remedy, sizeof(h.remedy));
 }
 
 static void put_worker(struct table *table, const struct stats_page *page)
@@ -189,19 +233,6 @@ static void put_link_next(struct table *table, const struct stats_page *page)
 				    (page->link_next_ns - now_ns) / NS_PER_MS);
 }
 
-/* The daemon may be writing it right now; nothing to say is none. */
-static void put_text(struct table *table, const char *shared, size_t bytes)
-{
-	char text[URI_TEXT_BYTES];
-
-	memcpy(text, shared, bytes);
-	text[bytes - 1] = '\0';
-	if (*text)
-		table_string(table, text);
-	else
-		table_none(table);
-}
-
 static void put_link_error(struct table *table, const struct stats_page *page)
 {
 	put_text(table, page->link_error, sizeof(page->link_error));
@@ -225,6 +256,9 @@ static void put_shed(struct table *table, const struct stats_page *page)
 
 static const struct field device_fields[] = {
 	FIELD(STRING, device, "device", "Device"),
+	FIELD_CALL(put_health, "health", "Health"),
+	FIELD_CALL(put_trouble, "trouble", "Trouble"),
+	FIELD_CALL(put_remedy, "remedy", "What helps"),
 	FIELD_CALL(put_daemon, "daemon", "Daemon"),
 	FIELD(NUMBER, pid, "pid", "Process"),
 	FIELD_CALL(put_worker, "worker_pid", "Worker process"),
@@ -625,6 +659,8 @@ const struct command cmd_status = {
 	.name = "status",
 	.words = "DEV",
 	.summary = "Shows guarantees, counters, health.",
+	.examples = "  nbd-client status nbd0\n"
+		    "  nbd-client status --watch nbd0",
 	.options = status_options,
 	.run = run,
 };

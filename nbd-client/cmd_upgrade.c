@@ -132,6 +132,7 @@ const struct command cmd_upgrade = {
 	.details = "For after an update: the processes that serve DEV run the "
 		   "program that attached\nit until this one takes over, as if "
 		   "they had died. Nothing is detached, and no\nrequest fails.",
+	.examples = "  nbd-client upgrade nbd0",
 	.options = no_options,
 	.run = run,
 };

@@ -147,7 +147,7 @@ static enum conn_event act_talk(struct conn *c)
 		.goal = c->goal,
 		.tls = end->tls ? end->tls->mode : HANDSHAKE_TLS_OFF,
 		.export_name = end->addr->export_name,
-		.no_structured = c->for_kernel, /* it knows simple ones only */
+		.no_structured = c->simple_replies,
 	};
 	int ret = handshake_init(&c->handshake, &params, &c->err);
 

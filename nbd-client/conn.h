@@ -125,6 +125,7 @@ struct conn {
 	struct tls_half open;
 	bool no_ktls; /* the kernel has failed at it */
 	bool for_kernel; /* its nbd driver uses the connections, not an engine */
+	bool simple_replies; /* structured ones are not asked for */
 
 	/* Told of each change of state, unless NULL; must not cause another. */
 	void (*on_change)(struct conn *c, enum conn_state was);
@@ -157,6 +158,15 @@ void conn_fini(struct conn *c);
  * because what one server says of several connections may not hold for two.
  */
 void conn_init_another(struct conn *c, struct conn *first);
+
+/*
+ * Before the first connection: whether structured replies are worth their price,
+ * which is a part or two more for each read: so many more system calls for a
+ * server, and buffers on a UNIX socket. They tell holes instead of sending them; but
+ * swap has none, and through a UNIX socket nothing is sent far. The kernel's
+ * nbd driver knows only simple ones.
+ */
+void conn_choose_replies(struct conn *c, bool swap);
 
 /* Before the first connection: with TLS as configured. NULL: without. */
 void conn_set_tls(struct conn *c, struct tls *tls);

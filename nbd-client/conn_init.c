@@ -57,6 +57,13 @@ void conn_init_beside(struct conn *c, struct conn *first)
 	c->round = c->left = 1;
 	c->request_timeout_ms = first->request_timeout_ms;
 	c->for_kernel = first->for_kernel;
+	c->simple_replies = first->simple_replies;
+}
+
+void conn_choose_replies(struct conn *c, bool swap)
+{
+	c->simple_replies = swap || c->for_kernel ||
+			    c->ends->list[0].addr->kind == ADDR_UNIX;
 }
 
 void conn_init_another(struct conn *c, struct conn *first)
@@ -73,6 +80,7 @@ void conn_init_another(struct conn *c, struct conn *first)
 	sockets_init(&c->own.sockets, &first->own.sockets.memory);
 	c->fence_ms = first->fence_ms;
 	c->request_timeout_ms = first->request_timeout_ms;
+	c->simple_replies = first->simple_replies;
 }
 
 void conn_set_tls(struct conn *c, struct tls *tls)

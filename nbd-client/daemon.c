@@ -216,7 +216,5 @@ int daemon_attach(const struct attach_options *options,
 		return start_daemon(options, ret_device, err);
 	log_open("nbd-client", LOG_TO_STDERR, LOG_LEVEL_INFO);
 	notify_open();
-	/* Whom we start is nobody that the manager listens to. */
-	unsetenv("NOTIFY_SOCKET");
 	return run(options, -1, ready_in_foreground, &on_ready, err);
 }

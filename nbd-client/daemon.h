@@ -36,6 +36,7 @@ struct attach_options {
 	bool described; /* compare the export's description */
 	uint32_t failback_s; /* back to the preferred server so late; 0: never */
 	struct tls_options tls;
+	bool front_auto; /* the better one of those that the kernel has; else: */
 	enum front_kind front;
 	int32_t index; /* 3: /dev/nbd3; -1: the first free */
 	enum swap_mode swap;

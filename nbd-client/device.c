@@ -244,6 +244,14 @@ static int pressure_up(struct device *d, struct err *err)
 
 /* ---- swap ---- */
 
+/* From the next step on there is no way back but by an administrator's swapoff. */
+static int supervised_up(struct device *d, struct err *err)
+{
+	if (getppid() == d->page->pid)
+		return 0;
+	return err_set(err, X_FAILURE, ESRCH, "the supervisor has died");
+}
+
 static int swap_up(struct device *d, struct err *err)
 {
 	char type[SWAP_TYPE_BYTES] = "";
@@ -287,6 +295,7 @@ static const struct device_row served[] = {
 	OWN("seal again", NULL, seal_again, NULL),
 	OWN("watch memory", pressure_up, pressure_up, NULL),
 	OF_FRONT(DEVICE_TUNE),
+	OWN("supervisor lives", supervised_up, NULL, NULL),
 	OWN("swap", swap_up, NULL, NULL),
 };
 

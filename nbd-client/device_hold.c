@@ -130,6 +130,7 @@ static int init_link(struct device *d, struct err *err)
 	conn->request_timeout_ms = o->request_timeout_ms;
 	conn->for_kernel = o->kernel_path;
 	conn->ends->described = o->described;
+	conn_choose_replies(conn, o->swap != SWAP_NO);
 	device_standby_up(d);
 	return conn_init_tls(conn, d->tls, &o->tls, err);
 }
@@ -256,9 +257,10 @@ static int lock_up(struct device *d, struct err *err)
 	char path[DEVICE_NAME_BYTES];
 	int ret;
 
-	mkdir(RUN_DIR, 0755);
-	d->lock_fd = open(RUN_DIR "/attach.lock",
-			  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (!mkdir(RUN_DIR, 0755) || errno == EEXIST)
+		d->lock_fd = open(RUN_DIR "/attach.lock",
+				  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+				  0600);
 	if (d->lock_fd < 0 || flock(d->lock_fd, LOCK_EX) < 0)
 		return err_set(err,
 			       errno == EACCES ? X_PERMISSION : X_FAILURE,

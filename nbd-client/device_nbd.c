@@ -208,11 +208,13 @@ static int connect_device(struct device *d, const int *fd, struct err *err)
 
 	if (d->options->read_only)
 		params.server_flags |= NBD_FLAG_READ_ONLY;
+	/* Whoever sees this process die right now must know. */
+	d->shared->appeared = true;
 	ret = genl_nbd_connect(&d->genl, &params, &index, err);
+	d->shared->appeared = ret == 0;
 	if (ret < 0)
 		return ret;
 	d->appeared = true;
-	d->shared->appeared = true;
 	return 0;
 }
 
@@ -344,15 +346,24 @@ const struct device_front device_nbd = {
 
 /* ---- the kernel's own path: no socket pair, no front of ours ---- */
 
-static int kernel_prepare_up(struct device *d, struct err *err)
+static void kernel_tell(struct device *d)
 {
-	int ret = tune_early_up(d, err);
-
 	stats_guarantee_set(d->rows, "request slots", GUARANTEE_DEGRADED,
 			    "none: the kernel's own path takes what it needs of the kernel's reserve");
 	stats_guarantee_set(d->rows, "windows", GUARANTEE_DEGRADED,
 			    "none: the kernel's own path sends all that its queue holds");
-	return ret;
+}
+
+static int kernel_prepare_up(struct device *d, struct err *err)
+{
+	kernel_tell(d);
+	return tune_early_up(d, err);
+}
+
+static int kernel_prepare_again(struct device *d, struct err *err)
+{
+	kernel_tell(d);
+	return tune_early_again(d, err);
 }
 
 static int kernel_appear_up(struct device *d, struct err *err)
@@ -377,10 +388,10 @@ const struct device_front device_kernel = {
 	.name = "kernel",
 	.donate = donate,
 	.steps = {
-		[DEVICE_CHOOSE] = { "choose the device", choose_up, NULL,
+		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_up,
 				    choose_down },
-		[DEVICE_PREPARE] = { "tune the device", kernel_prepare_up, NULL,
-				     tune_early_down },
+		[DEVICE_PREPARE] = { "tune the device", kernel_prepare_up,
+				     kernel_prepare_again, tune_early_down },
 		[DEVICE_TOOLS] = { .name = "none" },
 		[DEVICE_END] = { .name = "none" },
 		[DEVICE_APPEAR] = { "device appears", kernel_appear_up,

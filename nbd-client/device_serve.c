@@ -247,7 +247,7 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 	(void)device_show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
-			"%s: link to %s lost: %s; reconnecting", d->path,
+			"%s: link to %s lost: %s; requests wait, reconnecting", d->path,
 			conn_where(&q->conn), reason);
 }
 
@@ -289,8 +289,12 @@ static void on_link_change(struct conn *c, enum conn_state was)
 	bool is_new = device_show_endpoint(d, c);
 
 	show_link(d);
-	log_say(LOG_LEVEL_DEBUG, "%s: link: %s, was %s", d->path,
-		stats_link_name(c->state), stats_link_name(was));
+	/* Of an outage that lasts, the 1st, 2nd, 4th, 8th ... attempt. */
+	log_say(c->attempts & (c->attempts - 1) ? LOG_LEVEL_DEBUG :
+						  LOG_LEVEL_INFO,
+		"%s: link: %s, was %s; attempt %llu", d->path,
+		stats_link_name(c->state), stats_link_name(was),
+		(unsigned long long)c->attempts);
 	if (c->state != CONN_DOWN)
 		return;
 	if (c->failed)

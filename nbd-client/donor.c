@@ -18,6 +18,9 @@
  */
 #define DONOR_TIMEOUT_S 77
 
+/* The lowest one that is free is taken. */
+#define DONOR_INDEX_MAX 255u
+
 /* Of a device that was just made (block/blk-mq.c, blk_mq_init_queue: 30 * HZ). */
 #define BLOCK_TIMEOUT_MS "30000"
 
@@ -41,6 +44,7 @@ static int donate(int fd, struct genl *genl, uint32_t index, struct err *err)
 		.fds = &fd,
 		.fd_count = 1,
 		.timeout_s = DONOR_TIMEOUT_S,
+		.backend = DONOR_BACKEND,
 	};
 	uint32_t got;
 	int ret = genl_nbd_connect(genl, &params, &got, err);
@@ -77,4 +81,23 @@ void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: %.80s",
 				    err.text[0] ? err.text : strerror(-ret));
+}
+
+bool donor_drop_stale(uint32_t *ret_index)
+{
+	char backend[2 * sizeof(DONOR_BACKEND)]; /* not to match its beginning */
+	struct genl genl;
+	uint32_t index;
+	bool dropped;
+
+	for (index = 0; index <= DONOR_INDEX_MAX; index++)
+		if (nbd_sysfs_backend(index, backend, sizeof(backend)) == 0 &&
+		    !strcmp(backend, DONOR_BACKEND))
+			break;
+	if (index > DONOR_INDEX_MAX || genl_open(&genl, NULL) < 0)
+		return false;
+	dropped = genl_nbd_disconnect(&genl, index, NULL) == 0;
+	genl_close(&genl);
+	*ret_index = index;
+	return dropped;
 }

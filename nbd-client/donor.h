@@ -10,6 +10,7 @@
 #ifndef NBD_DONOR_H
 #define NBD_DONOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "include/ctl.h"
@@ -18,6 +19,9 @@
 
 #define DONOR_ROW "SOCK_MEMALLOC"
 
+/* What such a device says that it is connected to. */
+#define DONOR_BACKEND "nbd-client passes a socket"
+
 /*
  * Donates the ready sockets through /dev/nbd<index>, which must be free, is
  * made by the driver if it does not exist, and is free again afterwards. A
@@ -25,5 +29,11 @@
  */
 void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
 		  struct stats_guarantee rows[STATS_GUARANTEES]);
+
+/*
+ * Frees the device that a process was at when it died. Under the attach lock: no
+ * other one is at it. True if there was one, and its index.
+ */
+bool donor_drop_stale(uint32_t *ret_index);
 
 #endif

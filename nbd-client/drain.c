@@ -79,6 +79,7 @@ struct watch {
 	uint64_t least_bytes; /* progress is what goes below */
 	uint64_t told_ns;
 	uint64_t down_ns; /* since then the link is seen down; 0: it is up */
+	uint32_t tries;	  /* that have failed */
 	bool shown;	  /* there is a line on the terminal that is not ended */
 };
 
@@ -194,6 +195,12 @@ static int ended(struct watch *w, struct err *err)
 	return -cause.error;
 }
 
+/* Others end meanwhile, or are stuck as long as the link is not given up. */
+static bool may_come_right(const struct watch *w, int rc)
+{
+	return w->d->patient && (rc == -ENOMEM || (rc == -EBUSY && w->down_ns));
+}
+
 int drain_run(const struct drain *d, struct err *err)
 {
 	struct watch w = { .d = d, .begin_ns = clock_now_ns() };
@@ -208,9 +215,9 @@ int drain_run(const struct drain *d, struct err *err)
 	rc = start(&w, err);
 	while (!rc) {
 		rc = ended(&w, err);
-		if (rc == -ENOMEM && d->patient) {
-			say(&w, err->text);
-			say(&w, "trying again: others may end meanwhile");
+		if (may_come_right(&w, rc)) {
+			if (!w.tries++)
+				say(&w, err->text);
 			err_clear(err);
 			poll(NULL, 0, AGAIN_MS);
 			rc = start(&w, err);

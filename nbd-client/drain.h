@@ -24,7 +24,7 @@ struct drain {
 	const struct blockdev *dev;
 	const struct stats_page *page;
 	bool flush;          /* else only swap */
-	bool patient;        /* what fails for want of memory is tried again */
+	bool patient; /* tried again: for want of memory; in use, without a link */
 	uint32_t give_up_ms; /* after the link has been down for so long */
 };
 

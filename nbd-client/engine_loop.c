@@ -107,8 +107,9 @@ static size_t link_place(struct stream *s, uint8_t **ret_to)
 	}
 	if (bytes || !e->long_reply)
 		return bytes;
-	return sizeof(struct nbd_structured_reply) +
-	       sizeof(struct nbd_chunk_offset_data);
+	return e->link_rx.structured ? sizeof(struct nbd_structured_reply) +
+					       sizeof(struct nbd_chunk_offset_data) :
+				       sizeof(struct nbd_simple_reply);
 }
 
 static void link_placed(struct stream *s, size_t bytes)

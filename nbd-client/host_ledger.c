@@ -127,12 +127,17 @@ static bool parse_device(struct ledger *ledger, const char *line)
 	return true;
 }
 
-bool ledger_exists(void)
+static bool is_there(const char *suffix)
 {
 	char path[256];
 
-	ledger_path("", path, sizeof(path));
+	ledger_path(suffix, path, sizeof(path));
 	return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+bool ledger_exists(void)
+{
+	return is_there("") || is_there(".new");
 }
 
 int ledger_load(struct ledger *ledger, struct err *err)
@@ -143,6 +148,9 @@ int ledger_load(struct ledger *ledger, struct err *err)
 
 	ledger->device_count = 0;
 	memset(ledger->sysctls, 0, sizeof(ledger->sysctls));
+	/* Of a process that has died amid ledger_save(). */
+	ledger_path(".new", path, sizeof(path));
+	(void)unlink(path);
 	ledger_path("", path, sizeof(path));
 	rc = procfile_read(path, text, sizeof(text));
 	if (rc == -ENOENT)

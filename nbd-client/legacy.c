@@ -538,6 +538,9 @@ int legacy_run(int argc, char **argv, struct err *err)
 			l.device = l.host;
 			l.host = NULL;
 		}
+		/* It knew no other. */
+		if (!l.device)
+			l.device = "nbd";
 		if (l.mark)
 			argv[0][0] = '@';
 		break;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Datagrams to a service manager, as sd_notify(3) describes them. */
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/stats.h"
 
@@ -97,20 +99,33 @@ void notify_progress(const char *text, uint32_t extend_s)
 	(void)tell(message);
 }
 
-static void tell_status(const struct stats_page *page)
+static bool is_silent(const struct stats_page *page, uint64_t now_ns)
 {
-	char status[sizeof(notify.status)];
+	uint64_t since_ns = page->data.owed_since_ns;
+
+	return page->request_timeout_ms && since_ns && since_ns < now_ns &&
+	       now_ns - since_ns >= page->request_timeout_ms * NS_PER_MS;
+}
+
+static void tell_status(const struct stats_page *page, uint64_t now_ns)
+{
+	char status[sizeof(notify.status)], attempts[40] = "";
 	const char *low = page->memory_tight ? "; memory is tight" : "";
 	const char *errors = page->data.states[REQUEST_PUT_OFF] ?
-				     "; the server fails requests" : "";
+				     "; the server fails requests" :
+			     is_silent(page, now_ns) ?
+				     "; the server does not answer" : "";
 
+	if (page->connect_attempts)
+		snprintf(attempts, sizeof(attempts), ", attempt %" PRIu64,
+			 page->connect_attempts);
 	if (page->link == STATS_LINK_UP)
 		snprintf(status, sizeof(status), "STATUS=serving %.160s%s%s",
 			 page->uri, errors, low);
 	else
 		snprintf(status, sizeof(status),
-			 "STATUS=link lost: %.160s; reconnecting%s",
-			 page->link_error, low);
+			 "STATUS=link lost: %.160s; reconnecting%s%s",
+			 page->link_error, attempts, low);
 	/* A line is a message of its own, and a server has had a say here. */
 	for (char *c = status; *c; c++)
 		if ((unsigned char)*c < ' ')
@@ -126,7 +141,7 @@ void notify_step(const struct stats_page *page, uint64_t now_ns)
 	if (notify.ready_due)
 		notify_ready();
 	if (!notify.stopping)
-		tell_status(page);
+		tell_status(page, now_ns);
 	/* A quarter: what the manager cannot take now, it gets in time. */
 	if (notify.watchdog_ns &&
 	    now_ns - notify.alive_ns >= notify.watchdog_ns / 4 &&

@@ -130,6 +130,8 @@ void options_help(const struct command *command, FILE *file)
 	for (option = command->options; option->name; option++)
 		help_line(file, option);
 	help_line(file, &help_option);
+	if (command->examples)
+		fprintf(file, "\nExamples:\n%s\n", command->examples);
 }
 
 /* ---- Parsing ---- */

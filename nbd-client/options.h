@@ -41,6 +41,7 @@ struct command {
 	const char *words;   /* "DEV"; "" if there are none */
 	const char *summary; /* one line */
 	const char *details; /* more lines for --help, or NULL */
+	const char *examples; /* command lines, likewise */
 	const struct option_spec *options;
 	int (*run)(int argc, char **argv, struct err *err);
 };

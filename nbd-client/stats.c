@@ -23,6 +23,7 @@
 #include "nbd-client/stats.h"
 
 #define SUFFIX ".stats"
+#define UNMADE ".new" /* behind that, until it is whole */
 
 const char *stats_run_dir = RUN_DIR;
 
@@ -118,7 +119,7 @@ static int create(const char *name, const struct stats_page *before,
 	if (rc)
 		return rc;
 	page_path(name, "", path, sizeof(path));
-	page_path(name, ".new", temp, sizeof(temp));
+	page_path(name, UNMADE, temp, sizeof(temp));
 	rc = make_page(temp, &page);
 	if (!page)
 		return create_failed(temp, -rc, err);
@@ -354,12 +355,38 @@ uint64_t stats_silent_ns(uint64_t heartbeat_ns, uint64_t now_ns)
 	return now_ns - heartbeat_ns;
 }
 
+static bool ends_in(const struct dirent *entry, const char *suffix)
+{
+	size_t length = strlen(entry->d_name), end = strlen(suffix);
+
+	return length > end && length < DEVICE_NAME_BYTES &&
+	       !strcmp(entry->d_name + length - end, suffix);
+}
+
 static int is_page(const struct dirent *entry)
 {
-	size_t length = strlen(entry->d_name);
+	return ends_in(entry, SUFFIX);
+}
 
-	return length > strlen(SUFFIX) && length < DEVICE_NAME_BYTES &&
-	       !strcmp(entry->d_name + length - strlen(SUFFIX), SUFFIX);
+static int is_unmade(const struct dirent *entry)
+{
+	return ends_in(entry, SUFFIX UNMADE);
+}
+
+void stats_drop_unmade(void)
+{
+	struct dirent **entries;
+	int count = scandir(stats_run_dir, &entries, is_unmade, NULL);
+	char path[512];
+
+	for (int i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "%s/%s", stats_run_dir,
+			 entries[i]->d_name);
+		(void)unlink(path);
+		free(entries[i]);
+	}
+	if (count >= 0)
+		free(entries);
 }
 
 int stats_each(void (*on_page)(const char *name, const struct stats_page *page,

@@ -64,6 +64,9 @@ uint64_t stats_heartbeat_ns(const struct stats_page *page);
 /* Its head, up to `slots`, of whatever version it is; the rest is zero. */
 int stats_read_head(const char *name, struct stats_page *ret, struct err *err);
 
+/* Removes what was being made when its process died. Under the attach lock. */
+void stats_drop_unmade(void);
+
 /* Whether the daemon that made the page still runs. */
 bool stats_alive(const struct stats_page *page);
 

@@ -15,9 +15,8 @@
 #include "nbd-client/host.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
+#include "nbd-client/swap.h"
 #include "nbd-client/worker.h"
-
-extern char **environ;
 
 static void show(const struct supervisor *s)
 {
@@ -63,6 +62,15 @@ static void take_over(struct supervisor *s, uint64_t now_ns)
 	expect_work(s);
 }
 
+/* It died after its last step, and before it could say so. */
+static bool has_pages(const struct device *d)
+{
+	bool active;
+
+	return d->options->swapon && swap_is_active(d->path, &active) == 0 &&
+	       active;
+}
+
 /* 1: another one takes over; else supervisor_run()'s result. */
 static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 			 struct err *err)
@@ -71,7 +79,7 @@ static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 
 	if (status == WORKER_DETACHED)
 		return 0;
-	if (!s->ready) {
+	if (!s->ready && !has_pages(d)) {
 		*err = d->shared->err;
 		if (!err->exit_code)
 			err_set(err, X_FAILURE, ECHILD,
@@ -105,7 +113,8 @@ static int on_worker_end(struct supervisor *s, int status, uint64_t now_ns,
 
 static void check_ready(struct supervisor *s)
 {
-	if (s->device->shared->ready_pid != s->worker.pid)
+	if (s->worker.pid <= 0 ||
+	    s->device->shared->ready_pid != s->worker.pid)
 		return;
 	if (s->upgraded && !s->replacing) {
 		s->upgraded = false;
@@ -307,6 +316,8 @@ static void spawn_detach(struct device *d)
 {
 	char *argv[] = { (char *)"nbd-client", (char *)"detach", d->path,
 			 NULL };
+	/* A service manager would not listen to it, and complain. */
+	char *no_environment[] = { NULL };
 	posix_spawnattr_t attr;
 	sigset_t none;
 	pid_t pid;
@@ -316,7 +327,8 @@ static void spawn_detach(struct device *d)
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setsigmask(&attr, &none);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	ret = posix_spawn(&pid, "/proc/self/exe", NULL, &attr, argv, environ);
+	ret = posix_spawn(&pid, "/proc/self/exe", NULL, &attr, argv,
+			  no_environment);
 	posix_spawnattr_destroy(&attr);
 	if (ret)
 		log_say(LOG_LEVEL_ERR, "%s: cannot start detach: %s", d->path,

@@ -107,6 +107,14 @@ static int watch_parent(const struct device *d)
 	return -1;
 }
 
+/* What it held is then up to us. */
+static bool is_orphan(int parent_fd)
+{
+	struct pollfd fd = { .fd = parent_fd, .events = POLLIN };
+
+	return parent_fd < 0 || poll(&fd, 1, 0) == 1;
+}
+
 static int run(struct device *d, int parent_fd, bool detach)
 {
 	bool force = false;
@@ -130,7 +138,7 @@ static int run(struct device *d, int parent_fd, bool detach)
 			"%s: somebody else has disconnected the device",
 			d->path);
 	device_detach(d, force);
-	if (!d->page->supervised) {
+	if (is_orphan(parent_fd)) {
 		device_release(d);
 		log_say(LOG_LEVEL_NOTICE, "%s: detached", d->path);
 	}
@@ -159,6 +167,8 @@ int worker_attach(void *device, int go_fd)
 		ret = device_attach(d, &err);
 	if (ret < 0) {
 		d->shared->err = err;
+		if (is_orphan(parent_fd))
+			device_release(d);
 		return WORKER_FAILED;
 	}
 	return run(d, parent_fd, false);

@@ -113,6 +113,31 @@ static void until(enum conn_state state)
 	}
 }
 
+static void structured_replies_where_they_pay(void **state)
+{
+	static const struct {
+		enum addr_kind kind;
+		bool swap, for_kernel, structured;
+	} cases[] = {
+		{ ADDR_TCP, false, false, true },
+		{ ADDR_TCP, true, false, false },
+		{ ADDR_TCP, false, true, false },
+		{ ADDR_UNIX, false, false, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		begin("");
+		addr.kind = cases[i].kind; /* the server does not know it */
+		conn.for_kernel = cases[i].for_kernel;
+		conn_choose_replies(&conn, cases[i].swap);
+		until(CONN_READY);
+		assert_int_equal(conn.handshake.info.structured,
+				 cases[i].structured);
+		end();
+	}
+}
+
 /* Also a socket that has been used before, and by others. */
 static void silence_is_noticed_by_the_kernel(void **state)
 {
@@ -171,6 +196,7 @@ int main(void)
 		cmocka_unit_test(good_server_is_reached),
 		cmocka_unit_test(slow_ones_are_given_up_in_time),
 		cmocka_unit_test(slow_handshake_is_left_at_once),
+		cmocka_unit_test(structured_replies_where_they_pay),
 		cmocka_unit_test(silence_is_noticed_by_the_kernel),
 	};
 

@@ -31,6 +31,7 @@ static struct world {
 	uint32_t pieces_max; /* come back, then the server is gone */
 	uint32_t failures;   /* so many attempts fail for want of memory */
 	uint32_t killed;     /* so many are killed for it */
+	uint32_t busy;	     /* all fail, for somebody uses it */
 	uint32_t calls;
 	uint32_t link; /* after the pieces */
 } *world;
@@ -66,6 +67,8 @@ int swap_deactivate(const char *device, struct err *e)
 		raise(SIGKILL);
 	if (world->failures && world->failures--)
 		return err_set(e, X_FAILURE, ENOMEM, "cannot: memory");
+	if (world->busy)
+		return err_set(e, X_BUSY, EBUSY, "cannot: in use");
 	while (world->used_bytes) {
 		if (pieces++ == world->pieces_max) {
 			page->link = world->link;
@@ -215,6 +218,23 @@ static void a_link_that_goes_down(void **state)
 	assert_in_range(extended, 1, progresses - 1);
 }
 
+/* At shutdown whoever uses it may be stuck for want of the link. */
+static void in_use(void **state)
+{
+	struct drain d = drain();
+
+	(void)state;
+	use(1);
+	world->busy = 1;
+	d.patient = true;
+	assert_int_equal(drain_run(&d, &err), -EBUSY);
+	assert_int_equal(world->calls, 1);
+	page->link = STATS_LINK_DOWN;
+	d.give_up_ms = 2500;
+	assert_int_equal(drain_run(&d, &err), 1);
+	assert_in_range(world->calls, 2, 4);
+}
+
 /* A file in the place of the device; what cannot be written there is told. */
 static void what_cannot_be_flushed(void **state)
 {
@@ -240,6 +260,7 @@ int main(void)
 		TEST(memory_that_lacks),
 		TEST(a_link_that_is_down_from_the_beginning),
 		TEST(a_link_that_goes_down),
+		TEST(in_use),
 		TEST(what_cannot_be_flushed),
 	};
 

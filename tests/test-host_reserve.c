@@ -504,6 +504,19 @@ static void recovery_tells_what_it_does(void **state)
 	assert_string_equal(told, "");
 }
 
+/* It died amid writing the ledger, and may have been the first to do so. */
+static void half_a_ledger_is_removed(void **state)
+{
+	char path[128];
+
+	(void)state;
+	tree_put(run_dir, "ledger.new", "nbd-client-led");
+	snprintf(path, sizeof(path), "%s/ledger.new", run_dir);
+	assert_int_equal(host_reserve_recover(&tell, NULL), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_false(ledger_there());
+}
+
 static void what_cannot_be_written(void **state)
 {
 	struct err err = { 0 };
@@ -630,6 +643,7 @@ int main(void)
 		TEST(only_what_is_asked_for),
 		TEST(a_second_device_adds_its_own_part),
 		TEST(recovery_tells_what_it_does),
+		TEST(half_a_ledger_is_removed),
 		TEST(what_cannot_be_written),
 		TEST(a_damaged_ledger_is_told),
 		TEST(the_lock_is_waited_for),

@@ -464,6 +464,8 @@ static void attach_prints_as_ever(void **state)
 	(void)state;
 	assert_int_equal(run(&err, out, sizeof(out), "h", "-N", "e", NULL), 0);
 	assert_string_equal(out, "Connected /dev/nbd5\n");
+	assert_int_equal(seen.front, FRONT_NBD);
+	assert_false(seen.front_auto);
 	assert_string_equal(seen.addr.host, "h");
 	assert_string_equal(seen.addr.export_name, "e");
 	assert_int_equal(seen.swap, SWAP_NO);

@@ -160,6 +160,10 @@ static void status_only_when_new(void **state)
 	page.link = STATS_LINK_CONNECTING;
 	notify_step(&page, START_NS + 3 * NS_PER_S);
 	assert_string_equal(hear(), "");
+	page.connect_attempts = 2;
+	notify_step(&page, START_NS + 3 * NS_PER_S);
+	assert_string_equal(hear(), "STATUS=link lost: it?MAINPID=1; "
+				    "reconnecting, attempt 2");
 	page.link = STATS_LINK_UP;
 	page.memory_tight = 1;
 	page.data.states[REQUEST_PUT_OFF] = 1;
@@ -168,6 +172,15 @@ static void status_only_when_new(void **state)
 				    "the server fails requests; "
 				    "memory is tight");
 	page.data.states[REQUEST_PUT_OFF] = 0;
+	page.memory_tight = 0;
+	page.request_timeout_ms = 2000;
+	page.data.owed_since_ns = START_NS + 3 * NS_PER_S;
+	notify_step(&page, START_NS + 5 * NS_PER_S - 1);
+	assert_string_equal(hear(), "STATUS=serving nbd://server/swap");
+	notify_step(&page, START_NS + 5 * NS_PER_S);
+	assert_string_equal(hear(), "STATUS=serving nbd://server/swap; "
+				    "the server does not answer");
+	page.request_timeout_ms = 0;
 }
 
 /* A manager that does not listen misses nothing that still holds. */

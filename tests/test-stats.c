@@ -226,7 +226,7 @@ static void collect(const char *name, const struct stats_page *page, void *arg)
 static void each_in_order(void **state)
 {
 	struct stats_page *pages[3];
-	char names[64] = "";
+	char names[64] = "", path[128];
 
 	(void)state;
 	assert_int_equal(stats_each(collect, names), 0);
@@ -236,6 +236,13 @@ static void each_in_order(void **state)
 	assert_int_equal(stats_create("nbd2", &pages[2], NULL), 0);
 	write_file("bad.stats", "x", 1);
 	write_file("other", "x", 1);
+	write_file("nbd3.stats.new", "x", 1);
+	assert_int_equal(stats_each(collect, names), 1);
+	assert_string_equal(names, "nbd0 nbd2 nbd10 ");
+	stats_drop_unmade();
+	snprintf(path, sizeof(path), "%s/nbd3.stats.new", run_dir);
+	assert_int_equal(access(path, F_OK), -1);
+	names[0] = '\0';
 	assert_int_equal(stats_each(collect, names), 1);
 	assert_string_equal(names, "nbd0 nbd2 nbd10 ");
 	stats_remove("nbd10", pages[0]);

@@ -9,7 +9,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -17,6 +20,7 @@
 #include "nbd-client/handover.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
+#include "nbd-client/swap.h"
 #include "nbd-client/worker.h"
 
 #define TICK_NS (SUPERVISOR_TICK_MS * NS_PER_MS)
@@ -137,7 +141,7 @@ void device_hand_over(const struct device *d, struct handover *ret)
 
 static void on_ready(const char *path, void *arg)
 {
-	assert_string_equal(path, "/dev/nbd0");
+	assert_ptr_equal(path, device.path);
 	assert_ptr_equal(arg, &s);
 	reported++;
 }
@@ -231,6 +235,33 @@ static void first_worker_dies(void **state)
 	assert_int_equal(step(), -ECHILD);
 	assert_int_equal(err.exit_code, X_FAILURE);
 	assert_int_equal(count, 1);
+}
+
+/* Right after its swapon: pages may be there, so there is no way back. */
+static void first_worker_dies_too_late(void **state)
+{
+	char table[] = "/tmp/nbd-test-XXXXXX";
+	int fd = mkstemp(table);
+
+	(void)state;
+	assert_int_equal(dprintf(fd, "Filename\n/dev/null partition 1 1 1\n"),
+			 35);
+	close(fd);
+	swap_table_path = table;
+	options.swapon = true;
+	memcpy(device.path, "/dev/null", sizeof("/dev/null"));
+	fakes[0].status = PROCESS_SIGNAL + SIGKILL;
+	assert_int_equal(step(), 1);
+	now_ns += SUPERVISOR_RETRY_MS * NS_PER_MS;
+	assert_int_equal(step(), 1);
+	assert_int_equal(count, 2);
+	assert_ptr_equal(fakes[1].main, worker_take_over);
+	assert_true(fakes[1].told);
+	assert_int_equal(reported, 0);
+	become_ready();
+	assert_int_equal(reported, 1);
+	swap_table_path = "/proc/swaps";
+	unlink(table);
 }
 
 static void standby_takes_over(void **state)
@@ -582,6 +613,7 @@ int main(void)
 		cmocka_unit_test_setup(first_worker_attaches, setup),
 		cmocka_unit_test_setup(first_worker_cannot, setup),
 		cmocka_unit_test_setup(first_worker_dies, setup),
+		cmocka_unit_test_setup(first_worker_dies_too_late, setup),
 		cmocka_unit_test_setup(standby_takes_over, setup),
 		cmocka_unit_test_setup(nobody_stands_by, setup),
 		cmocka_unit_test_setup(fork_fails_at_first, setup),

@@ -34,7 +34,8 @@ skip() {
 # installed. Any other word is an error.
 verify() {
 	systemd-analyze verify --man=no "$dir/nbd-client@nbd0.service" \
-		"$dir/nbd-client.target" >"$dir/said" 2>&1
+		"$dir/nbd-client.target" "$dir/nbd-client-metrics.timer" \
+		>"$dir/said" 2>&1
 	verified=$?
 	! grep -v 'SurviveFinalKillSignal' "$dir/said" && [ "$verified" = 0 ]
 }
@@ -45,9 +46,13 @@ exposure() {
 
 if command -v systemd-analyze >/dev/null; then
 	ln -s "$(realpath "$client")" "$dir/nbd-client"
-	sed "s,@sbindir@,$dir," "$top/systemd/nbd-client@.service.in" \
-		>"$dir/nbd-client@nbd0.service"
-	cp "$top/systemd/nbd-client.target" "$dir"
+	for unit in nbd-client@ nbd-client-metrics; do
+		sed "s,@sbindir@,$dir," "$top/systemd/$unit.service.in" \
+			>"$dir/$unit.service"
+	done
+	mv "$dir/nbd-client@.service" "$dir/nbd-client@nbd0.service"
+	cp "$top/systemd/nbd-client.target" \
+		"$top/systemd/nbd-client-metrics.timer" "$dir"
 	check 'systemd-analyze verify has nothing to say' verify
 	if systemd-analyze security --help | grep -q -e --offline; then
 		check "exposure is at most $exposure_max tenths" exposure

@@ -139,8 +139,10 @@ int main(int argc, char **argv)
 	if (argc != 6)
 		return fail("usage: floor URI read|write BYTES DEPTH SECONDS");
 	if (addr_parse(&addr, argv[1], &err) < 0 ||
-	    conn_init(&conn, &addr, &memory, 10000, &err) < 0 ||
-	    conn_open(&conn, &err) < 0)
+	    conn_init(&conn, &addr, &memory, 10000, &err) < 0)
+		return fail(err.text);
+	conn_choose_replies(&conn, false);
+	if (conn_open(&conn, &err) < 0)
 		return fail(err.text);
 	return run(!strcmp(argv[2], "write"), (uint32_t)atoi(argv[3]),
 		   (uint32_t)atoi(argv[4]), (uint32_t)atoi(argv[5]));

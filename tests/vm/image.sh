@@ -218,12 +218,15 @@ image_root() {
 	list=$work/root-files
 	{
 		echo "755 /usr/bin/busybox $busybox"
-		for name in hog gauge half killer sink; do
+		for name in hog gauge half killer sink trap; do
 			echo "755 /usr/bin/$name $tools/$name"
 		done
 		echo "755 /usr/sbin/init $vm/guest/init"
 		with_libraries /usr/libexec/stock-nbd-client "$stock_client"
-		[ -z "$client" ] || with_libraries /usr/sbin/nbd-client "$client"
+		[ -z "$client" ] || {
+			with_libraries /usr/sbin/nbd-client "$client"
+			echo "755 /usr/sbin/nbd-client-new $client"
+		}
 		for name in $root_programs; do
 			with_libraries "/usr/bin/$name" "$(command -v "$name")"
 		done

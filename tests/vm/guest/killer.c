@@ -3,12 +3,16 @@
  * killer: kills the process that serves a device, again and again, and measures
  * how long nothing was served.
  *
- *	killer STATUS_PAGE EVERY_SECONDS COUNT worker|worker+standby|stop
+ *	killer STATUS_PAGE EVERY_SECONDS COUNT worker|worker+standby|stop|freeze
+ *	killer STATUS_PAGE EVERY_SECONDS COUNT PROGRAM
  *
  * It knows whom from the status page, and when service is back from the same:
  * a request that is counted as completed after the death of one was completed by
- * another. With "stop" the first one is stopped and not killed.  Prints a line
- * "=KEY VALUE" for each result; exit status 1: service did not come back.
+ * another. With "stop" the first one is stopped and not killed.  With "freeze" all
+ * of the client is stopped for some seconds and goes on when the worker has been
+ * killed.  PROGRAM is a path: it does not kill, but is called with "upgrade DEVICE".
+ * Prints a line "=KEY VALUE" for each result; exit status 1: service did not come
+ * back.
  *
  * Locked, FIFO, never chosen by the OOM killer: it must go on when nothing else
  * does.  Below the client's priorities, so that it takes nothing from it.
@@ -30,6 +34,7 @@
 
 #define POLL_NS 1000000
 #define BACK_TIMEOUT_MS 60000
+#define FREEZE_SECONDS 6
 
 static const volatile struct stats_page *page;
 
@@ -77,8 +82,45 @@ static bool is_gone(pid_t pid)
 	return kill(pid, 0) < 0 || page->worker_pid != pid;
 }
 
+/* Requests pile up, and with them what waits for memory. */
+static void freeze(pid_t worker)
+{
+	const pid_t all[] = { page->pid, worker, page->standby_pid };
+
+	for (int i = 0; i < 3; i++)
+		if (all[i] > 0)
+			kill(all[i], SIGSTOP);
+	sleep(FREEZE_SECONDS);
+	kill(worker, SIGKILL);
+	for (int i = 0; i < 3; i++)
+		if (all[i] > 0)
+			kill(all[i], SIGCONT);
+}
+
+/* Returns when the worker is another one. */
+static bool upgrade(const char *program, pid_t worker)
+{
+	char device[sizeof(page->device)];
+	uint64_t begin = now_ms();
+	pid_t pid;
+
+	memcpy(device, (const char *)page->device, sizeof(device));
+	signal(SIGCHLD, SIG_IGN);
+	pid = fork();
+	if (pid == 0) {
+		execl(program, program, "upgrade", device, NULL);
+		_exit(127);
+	}
+	while (page->worker_pid == worker && kill(worker, 0) == 0) {
+		nap();
+		if (now_ms() - begin > BACK_TIMEOUT_MS)
+			return false;
+	}
+	return true;
+}
+
 /* Milliseconds until requests are completed again, or -1. */
-static int64_t strike(bool both, bool stop)
+static int64_t strike(const char *what, bool stop)
 {
 	uint64_t begin, last;
 	pid_t pid;
@@ -89,10 +131,15 @@ static int64_t strike(bool both, bool stop)
 	for (last = completed(), begin = now_ms();
 	     completed() == last && now_ms() - begin < 1000;)
 		nap();
+	if (!strcmp(what, "freeze"))
+		freeze(pid);
+	if (what[0] == '/' && !upgrade(what, pid))
+		return -1;
 	begin = now_ms();
-	if (both && page->standby_pid > 0)
+	if (!strcmp(what, "worker+standby") && page->standby_pid > 0)
 		kill(page->standby_pid, SIGKILL);
-	kill(pid, stop ? SIGSTOP : SIGKILL);
+	if (what[0] != '/')
+		kill(pid, stop ? SIGSTOP : SIGKILL);
 	while (!is_gone(pid)) {
 		nap();
 		if (now_ms() - begin > BACK_TIMEOUT_MS)
@@ -115,14 +162,13 @@ static int compare(const void *a, const void *b)
 int main(int argc, char **argv)
 {
 	static int64_t times[STRIKES_MAX];
-	bool both, stop;
+	bool stop;
 	int count, every, fd, done;
 
 	if (argc != 5)
 		return 2;
 	every = atoi(argv[2]);
 	count = atoi(argv[3]);
-	both = !strcmp(argv[4], "worker+standby");
 	stop = !strcmp(argv[4], "stop");
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC);
 	page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, fd, 0);
@@ -133,7 +179,7 @@ int main(int argc, char **argv)
 	protect();
 	for (done = 0; done < count; done++) {
 		sleep((unsigned int)every);
-		times[done] = strike(both, stop && done == 0);
+		times[done] = strike(argv[4], stop && done == 0);
 		if (times[done] < 0)
 			break;
 	}

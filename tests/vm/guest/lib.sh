@@ -137,8 +137,9 @@ client_detach() {
 # client_pids: all processes of our client, whatever they call themselves.
 client_pids() {
 	for path in /proc/[0-9]*; do
-		[ "$(readlink "$path/exe")" != /usr/sbin/nbd-client ] ||
-			echo "${path#/proc/}"
+		case $(readlink "$path/exe") in
+		/usr/sbin/nbd-client*) echo "${path#/proc/}" ;;
+		esac
 	done
 }
 
