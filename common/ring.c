@@ -22,7 +22,7 @@ int ring_init(struct ring *ring)
 		.flags = IORING_SETUP_SINGLE_ISSUER |
 			 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
 			 IORING_SETUP_CQSIZE,
-		.cq_entries = 4 * RING_ENTRIES,
+		.cq_entries = 2 * RING_ENTRIES,
 	};
 	int none[RING_FILES];
 	int ret;
@@ -270,7 +270,7 @@ static int warm_messages(struct ring *ring)
 
 int ring_warm_up(struct ring *ring)
 {
-	struct ring_op ops[RING_ENTRIES / 2];
+	struct ring_op ops[RING_WARM_UP];
 	int ret;
 
 	/*
@@ -279,7 +279,7 @@ int ring_warm_up(struct ring *ring)
 	 * io_wq_worker).
 	 * Our socket operations are all pollable, so no other worker is needed.
 	 */
-	for (size_t i = 0; i < RING_ENTRIES / 2; i++) {
+	for (size_t i = 0; i < RING_WARM_UP; i++) {
 		struct io_uring_sqe *sqe;
 
 		ops[i] = (struct ring_op){ .on_done = on_warm };

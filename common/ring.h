@@ -18,6 +18,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "include/bounds.h"
+
 /* Registered files of a data thread. */
 enum ring_file {
 	RING_FRONT,
@@ -27,7 +29,13 @@ enum ring_file {
 	RING_FILES,
 };
 
-#define RING_ENTRIES 64u
+/*
+ * Operations to one system call: a command for each slot and some more, so that
+ * these come to their driver together; a process that is killed has given it all
+ * or none.
+ */
+#define RING_ENTRIES (2u * SLOTS_MAX)
+#define RING_WARM_UP 32u /* requests that the kernel has made in advance */
 #define RING_NOW_MAX (2u * RING_FILES)
 
 struct ring_op {

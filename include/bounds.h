@@ -25,6 +25,7 @@
  * each costs locked memory.
  */
 #define QUEUES_MAX 8u
+#define CONNECTIONS_DEFAULT 4u /* or fewer, see attach --help */
 
 /*
  * Payload of a slot, and so the largest request that we let the kernel send

@@ -195,12 +195,14 @@ struct stats_page {
 	uint64_t guaranteed_tx_bytes;
 	uint64_t guaranteed_rx_bytes;
 	uint32_t slots_reserve;
+	uint32_t queues; /* 1 … QUEUES_MAX; the above is of all together */
 	uint32_t psi; /* the kernel tells of memory pressure */
 	struct stats_guarantee guarantees[STATS_GUARANTEES];
 
 	/* Written by the control thread. */
 	uint32_t link;  /* enum stats_link */
-	uint64_t link_since; /* up, or not; CLOCK_REALTIME, seconds */
+	uint32_t links_up; /* of the queues; link is that of one that is not */
+	uint64_t link_since; /* all up, or not; CLOCK_REALTIME, seconds */
 	uint64_t link_next_ns; /* CLOCK_MONOTONIC of the next attempt, or 0 */
 	uint64_t reconnects;
 	uint64_t connect_attempts; /* since the link was lost */
@@ -251,8 +253,16 @@ struct stats_page {
 	int32_t standby_pid;   /* the next one; 0: none is there */
 	int32_t standby_ready; /* by the standby: its pid, once it is prepared */
 
+	/* Of the first queue; of all together in what stats_copy() makes. */
 	struct stats_data data __attribute__((aligned(64)));
+	struct stats_data more[QUEUES_MAX - 1];
 };
+
+/* Queue i's part of a page. */
+static inline struct stats_data *stats_queue(struct stats_page *page, uint32_t i)
+{
+	return i ? &page->more[i - 1] : &page->data;
+}
 
 #define CTL_MAGIC 0x4e424443u /* "NBDC" */
 

@@ -25,13 +25,15 @@ struct ublk_ctrl_cmd {
 	uint16_t queue_id; /* UINT16_MAX: of no queue */
 	uint16_t len;      /* of the buffer at addr, in or out */
 	uint64_t addr;
-	uint64_t data; /* START_DEV: the server's process; UPDATE_SIZE: sectors */
+	/* START_DEV: the server's process; UPDATE_SIZE: sectors; a queue's number */
+	uint64_t data;
 	uint16_t dev_path_len;
 	uint16_t pad;
 	uint32_t reserved;
 };
 static_assert(sizeof(struct ublk_ctrl_cmd) == 32, "as in Linux");
 
+#define UBLK_U_CMD_GET_QUEUE_AFFINITY _IOR('u', 0x01, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_GET_DEV_INFO _IOR('u', 0x02, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_ADD_DEV      _IOWR('u', 0x04, struct ublk_ctrl_cmd)
 #define UBLK_U_CMD_DEL_DEV      _IOWR('u', 0x05, struct ublk_ctrl_cmd)
@@ -51,6 +53,9 @@ static_assert(sizeof(struct ublk_ctrl_cmd) == 32, "as in Linux");
 #define UBLK_F_UPDATE_SIZE           (1ull << 10)
 #define UBLK_F_AUTO_BUF_REG          (1ull << 11)
 #define UBLK_F_QUIESCE               (1ull << 12)
+
+/* Of struct ublk_dev_info. */
+#define UBLK_S_DEV_QUIESCED 2u /* its server is gone; another may come */
 
 struct ublk_dev_info {
 	uint16_t nr_hw_queues;
@@ -126,7 +131,12 @@ static_assert(sizeof(struct ublk_io_cmd) == 16, "as in Linux");
 #define UBLK_IO_RES_OK    0
 #define UBLK_IO_RES_ABORT (-ENODEV)
 
-/* ---- descriptors, mapped from /dev/ublkcN: an array, by tag ---- */
+/*
+ * ---- descriptors, mapped from /dev/ublkcN: for each queue an array, by tag ----
+ */
+
+/* From one queue's to the next one's, in the file: the deepest queue's bytes. */
+#define UBLK_DESCS_STRIDE (4096u * sizeof(struct ublk_io_desc))
 
 struct ublk_io_desc {
 	uint32_t op_flags; /* operation in the lowest 8 bits */

@@ -202,6 +202,19 @@ bool blockdev_exists(const char *name)
 	return access(path, F_OK) == 0;
 }
 
+uint32_t blockdev_queues(const char *name)
+{
+	char path[256], attribute[16];
+	uint32_t count = 0;
+
+	for (;; count++) {
+		snprintf(attribute, sizeof(attribute), "mq/%u", count);
+		attribute_path(name, attribute, path, sizeof(path));
+		if (access(path, F_OK) < 0)
+			return count;
+	}
+}
+
 int blockdev_read(const char *name, const char *attribute, char *ret_text,
 		   size_t text_bytes)
 {

@@ -62,6 +62,9 @@ int blockdev_parse(const char *text, struct blockdev *ret, struct err *err);
 
 bool blockdev_exists(const char *name);
 
+/* How many queues it has to the driver; 0 if it does not exist. */
+uint32_t blockdev_queues(const char *name);
+
 /*
  * An attribute below /sys/block/NAME, such as "queue/scheduler": one line,
  * without its newline. The answer for scheduler is the whole list.

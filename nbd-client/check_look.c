@@ -160,7 +160,7 @@ int look_meminfo(const struct check_host_paths *paths, const char *key,
 
 int look_reserve(const struct check_host_paths *paths, struct look_reserve *ret)
 {
-	struct host_needs needs = sizing_needs(&look_swap_device);
+	struct host_needs needs = sizing_needs(&look_swap_device, 1);
 	struct look_reserve r = { .needed = host_needs_kbytes(&needs) };
 	struct host_strangers strangers;
 	char path[LOOK_PATH_BYTES];

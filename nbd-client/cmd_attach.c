@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "common/addr.h"
@@ -97,9 +98,15 @@ static const struct option_spec attach_options[] = {
 	  FIELD(options.block_bytes), .min = 512, .max = 4096,
 	  .help = "of the device (default 512, or what the server\n"
 		  "needs at least)" },
+	{ .name = "connections", .kind = OPTION_U32, .value = "COUNT",
+	  FIELD(options.connections), .min = 1, .max = QUEUES_MAX,
+	  .help = "of a ublk device, at most; each has a thread and\n"
+		  "slots of its own (default: one per CPU up to 4;\n"
+		  "with --swap on hosts below 1 GB: 1)" },
 	{ .name = "depth", .kind = OPTION_U32, .value = "COUNT",
 	  FIELD(options.slots), .min = SLOTS_MIN, .max = SLOTS_MAX,
-	  .help = "requests under way at a time (default 64)" },
+	  .help = "requests under way at a time, for each connection\n"
+		  "(default 64)" },
 	{ .name = "slot-size", .kind = OPTION_SIZE32, .value = "BYTES",
 	  FIELD(options.slot_bytes), .min = SLOT_BYTES_MIN,
 	  .max = SLOT_BYTES_MAX, .help = "largest request (default 128K)" },
@@ -208,6 +215,20 @@ static int take_words(const struct words *words, struct attach_options *options,
 	return take_device(words->word[next], options, err);
 }
 
+/* More than CPUs the driver does not take; and each costs memory. */
+static void choose_connections(struct attach_options *o)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t most = o->connections ? o->connections : CONNECTIONS_DEFAULT;
+	struct sysinfo host;
+	bool small = o->swap != SWAP_NO && !sysinfo(&host) &&
+		     (uint64_t)host.totalram * host.mem_unit < 1000000000;
+
+	if (!o->connections && (small || o->reserve_bytes))
+		most = 1;
+	o->connections = cpus > 0 && cpus < most ? (uint32_t)cpus : most;
+}
+
 /* What is given for TLS is right if one of the servers speaks it. */
 static int check_tls(struct attach_options *options, struct err *err)
 {
@@ -276,6 +297,7 @@ static int check(struct attach_options *options, bool recover, struct err *err)
 			       "leave out --on-eio");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
+	choose_connections(options);
 	return check_tls(options, err);
 }
 
@@ -420,6 +442,7 @@ static void resume(const struct handover *h, struct attach_options *o)
 	o->front = h->device.front;
 	o->index = (int32_t)h->device.index;
 	o->reserve_bytes = 0; /* said what the device has now */
+	o->connections = h->queues;
 	o->slots = h->slots;
 	o->slot_bytes = h->slot_bytes;
 }
@@ -459,6 +482,8 @@ int cmd_attach_again(const struct blockdev *device, bool foreground,
 	line.options.foreground = foreground;
 	line.options.idempotent = false;
 	line.options.recover = true;
+	/* As it is; what the default was then does not matter. */
+	line.options.connections = blockdev_queues(device->name);
 	return daemon_attach(&line.options, print_device, name, err);
 }
 

@@ -24,7 +24,7 @@ static const char *state_of(const struct stats_page *page)
 	if (!stats_alive(page))
 		return "dead";
 	if (page->state == STATS_LIVE &&
-	    stats_silent_ns(page->data.heartbeat_ns, clock_now_ns()) >
+	    stats_silent_ns(stats_heartbeat_ns(page), clock_now_ns()) >
 		    STATS_SILENT_NS)
 		return "stuck";
 	return stats_state_name(page->state);

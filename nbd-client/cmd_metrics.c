@@ -52,7 +52,7 @@ static void on_page(const char *name, const struct stats_page *page, void *arg)
 	d = &devices[c->count++];
 	snprintf(d->name, sizeof(d->name), "%s", name);
 	d->alive = stats_alive(page);
-	d->page = *page;
+	stats_copy(page, &d->page);
 }
 
 /* The devices named, or all; *ret_unreadable as of stats_each(). */

@@ -291,6 +291,8 @@ static const struct field device_fields[] = {
 	FIELD(BOOL, swap, "swap_guarantees", "Swap guarantees"),
 	FIELD(BOOL, swap_active, "swap_active", "Activated as swap"),
 	FIELD_CALL(put_priority, "swap_priority", "Swap priority"),
+	FIELD(NUMBER, queues, "connections", "Connections"),
+	FIELD(NUMBER, links_up, "connections_up", "Connections up"),
 	FIELD_CALL(put_link, "link", "Link"),
 	FIELD(TIME, link_since, "link_since", "Link since"),
 	FIELD_CALL(put_link_error, "link_error", "Last link error"),
@@ -610,6 +612,7 @@ static void print_page(struct output *out, const struct stats_page *page)
 static int run(int argc, char **argv, struct err *err)
 {
 	struct status_line line = { 0 };
+	static struct stats_page copy; /* large */
 	const struct stats_page *page;
 	struct blockdev device;
 	struct words words;
@@ -634,7 +637,8 @@ static int run(int argc, char **argv, struct err *err)
 		return rc;
 	}
 	output_begin(&out, stdout, &line.output);
-	print_page(&out, page);
+	stats_copy(page, &copy);
+	print_page(&out, &copy);
 	rc = output_end(&out, err);
 	if (!rc && !stats_alive(page))
 		rc = err_set(err, X_FAILURE, ESRCH,

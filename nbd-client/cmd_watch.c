@@ -35,6 +35,7 @@ struct watcher {
 	const struct stats_page *page;
 	uint64_t interval_ns, next_ns;
 	struct output_options options;
+	struct stats_page copy;
 	struct watch watch;
 	struct frame_screen screen;
 	struct termios termios; /* as they were */
@@ -181,7 +182,8 @@ static void sample(struct watcher *w)
 	uint64_t now_ns = clock_now_ns();
 
 	read_clock(&w->watch);
-	watch_take(&w->watch, w->page, is_alive(w->page, now_ns), now_ns,
+	stats_copy(w->page, &w->copy);
+	watch_take(&w->watch, &w->copy, is_alive(&w->copy, now_ns), now_ns,
 		   (uint64_t)time(NULL));
 }
 

@@ -167,6 +167,13 @@ void conn_init_beside(struct conn *c, struct conn *first);
 void conn_fini(struct conn *c);
 
 /*
+ * One more with sockets of its own to the only server, after conn_probe() of the
+ * first: it goes to the address that has answered, as from now on the first does,
+ * because what one server says of several connections may not hold for two.
+ */
+void conn_init_another(struct conn *c, struct conn *first);
+
+/*
  * Before the first connection: whether structured replies are worth their price,
  * which is a part or two more for each read: so many more system calls for a
  * server, and buffers on a UNIX socket. They tell holes instead of sending them; but

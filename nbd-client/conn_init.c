@@ -2,6 +2,7 @@
 /* A connection before its first attempt: its servers, and TLS for them. */
 #include <string.h>
 
+#include "common/check.h"
 #include "nbd-client/conn.h"
 #include "nbd-client/tls_memory.h"
 
@@ -63,6 +64,23 @@ void conn_choose_replies(struct conn *c, bool swap)
 {
 	c->simple_replies = swap || c->for_kernel ||
 			    c->ends->list[0].addr->kind == ADDR_UNIX;
+}
+
+void conn_init_another(struct conn *c, struct conn *first)
+{
+	struct link_addrs *addrs = &first->own.list[0].addrs;
+
+	CHECK(first->ends == &first->own && first->own.count == 1);
+	CHECK(first->state == CONN_DOWN && first->known);
+	if (addrs->count > 1)
+		addrs->addr[0] = addrs->addr[first->dial.at];
+	addrs->count = 1;
+	conn_init_known(c, &first->own, &first->export, first->known_at,
+			first->family, first->handshake_ms);
+	sockets_init(&c->own.sockets, &first->own.sockets.memory);
+	c->fence_ms = first->fence_ms;
+	c->request_timeout_ms = first->request_timeout_ms;
+	c->simple_replies = first->simple_replies;
 }
 
 void conn_set_tls(struct conn *c, struct tls *tls)

@@ -50,7 +50,8 @@ struct attach_options {
 	uint64_t size_bytes;   /* use only so much of the export; 0: all */
 	uint32_t handshake_ms; /* for each step; default 10000 */
 	uint32_t block_bytes;  /* 0: 512, or the server's minimum if larger */
-	uint32_t slots;        /* queue depth; default SLOTS_DEFAULT */
+	uint32_t connections;  /* at most, each with a queue; 0: one */
+	uint32_t slots;        /* depth of a queue; default SLOTS_DEFAULT */
 	uint32_t slot_bytes;   /* default SLOT_BYTES_DEFAULT */
 	uint32_t fence_ms; /* wait so long for the end of an old connection */
 	uint32_t watchdog_s; /* a worker silent for so long is killed; 0: never */

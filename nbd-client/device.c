@@ -34,16 +34,31 @@ static int own_protect_up(struct device *d, struct err *err)
 	return 0;
 }
 
+static int connect_queue(struct queue *q, struct err *err)
+{
+	struct err cause = { 0 };
+	int ret;
+
+	device_watch_link(q);
+	ret = conn_open(&q->conn, &cause);
+	if (ret < 0 && q->index == 0)
+		*err = cause;
+	else if (ret < 0)
+		err_set(err, cause.exit_code, cause.error,
+			"connection %u of %u: %s; --connections=%u asks for "
+			"fewer", q->index + 1, q->device->queue_count,
+			cause.text, q->index);
+	return ret;
+}
+
 static int connect_up(struct device *d, struct err *err)
 {
 	const struct conn *first = &d->queues[0].conn;
 	int ret = 0;
 
-	EACH_QUEUE(q, d) {
-		device_watch_link(q);
+	EACH_QUEUE(q, d)
 		if (!ret)
-			ret = conn_open(&q->conn, err);
-	}
+			ret = connect_queue(q, err);
 	if (ret == 0 && first->ends->list[first->at].tls &&
 	    !first->handshake.info.tls)
 		log_say(LOG_LEVEL_WARNING,
@@ -148,7 +163,7 @@ static int engines_up(struct device *d, struct err *err)
 	int ret = 0;
 
 	d->page->pinned_bytes =
-		d->queue_count * sizing_request_bytes(&d->config);
+		sizing_request_bytes(&d->config);
 	EACH_QUEUE(q, d)
 		if (!ret)
 			ret = queue_up(q, err);
@@ -398,6 +413,11 @@ int device_attach(struct device *d, struct err *err)
 	d->page->state = STATS_LIVE;
 	d->shared->ready_pid = getpid();
 	return 0;
+}
+
+bool device_is_orphaned(struct device *d)
+{
+	return d->kind->is_orphaned && d->kind->is_orphaned(d);
 }
 
 int device_check_idle(const struct device *d, struct err *err)

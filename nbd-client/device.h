@@ -16,6 +16,7 @@
 #define NBD_DEVICE_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -44,6 +45,7 @@ struct handover;
 struct device_shared {
 	struct err err;    /* why the first worker could not attach */
 	bool appeared;     /* the kernel has the device */
+	bool fetching;     /* ublk: a worker has begun, but not completed, to */
 	uint64_t died_ns;  /* when the last worker was seen to have died */
 	int32_t ready_pid; /* the worker that has attached, or taken over */
 	/* Where the nbd driver talks to the server itself: */
@@ -73,6 +75,8 @@ struct queue {
 	struct records *records; /* NULL without TLS */
 	struct base base; /* slots of the engine's pool that come and go */
 	int mail_fd;
+	void *ublk_descs; /* of requests, mapped */
+	cpu_set_t cpus;   /* to run on; none: on any */
 
 	pthread_t thread;
 	pthread_mutex_t open_lock; /* guards open_result while it starts */
@@ -93,6 +97,7 @@ struct queue {
 	bool closed;
 	bool failed;
 	bool dead; /* the dead time-out has passed; until the link is up */
+	bool renewing; /* its link, by command */
 };
 
 #define EACH_QUEUE(q, d)                                                       \
@@ -127,6 +132,7 @@ struct device {
 	uint32_t queue_count;
 	struct standby standby; /* for the connection of the first queue */
 	uint32_t reconnect_client; /* waits for the outcome */
+	bool renewing; /* the links of the other queues, after that */
 	struct genl genl;
 	struct ctl_socket ctl;
 	struct stats_page *page;
@@ -141,8 +147,6 @@ struct device {
 		struct ublk_ctl ctl;
 		bool added; /* /dev/ublkcN is there */
 		int fd;     /* of it */
-		void *descs;
-		size_t descs_bytes;
 	} ublk;
 	int news_fd; /* of all engines */
 	bool appeared; /* the kernel has the device */
@@ -190,6 +194,7 @@ void device_detach(struct device *d, bool force);
 /* What the engines have said: */
 bool device_failed(const struct device *d);     /* one of the rings is broken */
 bool device_front_gone(const struct device *d); /* the kernel has ended a queue */
+bool device_is_orphaned(struct device *d); /* so it has; let another take over */
 bool device_is_low(const struct device *d);     /* memory; in one of the queues */
 
 /* The engines' event descriptor is readable: act on their news. */

@@ -107,7 +107,8 @@ void device_recall_server(struct device *d)
 {
 	struct conn *c = first_conn(d);
 
-	c->export.size_bytes = d->page->server_bytes;
+	EACH_QUEUE(q, d)
+		q->conn.export.size_bytes = d->page->server_bytes;
 	c->at = c->tried = c->known_at = d->page->endpoint;
 }
 
@@ -147,7 +148,7 @@ void device_reconnect(struct device *d, uint32_t number, uint32_t client)
 			 "there is no server number %u; status shows them all",
 			 number);
 		ctl_reply(&d->ctl, client, X_USAGE, text);
-	} else if (d->standby.asked) {
+	} else if (d->standby.asked || d->renewing) {
 		ctl_reply(&d->ctl, client, X_BUSY,
 			  "another reconnect is under way");
 	} else {
@@ -155,6 +156,37 @@ void device_reconnect(struct device *d, uint32_t number, uint32_t client)
 		standby_ask(&d->standby,
 			    number ? number - 1 : first_conn(d)->at);
 	}
+}
+
+/* The others after the first: each learns by itself how large the export is. */
+static void renew_others(struct device *d)
+{
+	d->renewing = true;
+	EACH_QUEUE(q, d) {
+		q->renewing = q->index > 0;
+		if (q->renewing && q->conn.state == CONN_UP)
+			device_give_up(q, "given up by command", 0);
+	}
+}
+
+static void reply_renewed(struct device *d, int exit_code, const char *text)
+{
+	d->renewing = false;
+	ctl_reply(&d->ctl, d->reconnect_client, exit_code, text);
+}
+
+static void step_renewal(struct device *d)
+{
+	EACH_QUEUE(q, d) {
+		bool failed = q->conn.state == CONN_DOWN && q->conn.failed;
+
+		if (q->renewing && failed)
+			reply_renewed(d, q->conn.err.exit_code,
+				      q->conn.err.text);
+		if (q->renewing)
+			return;
+	}
+	reply_renewed(d, EXIT_OK, NULL);
 }
 
 void device_step_standby(struct device *d)
@@ -169,7 +201,7 @@ void device_step_standby(struct device *d)
 		device_give_up(&d->queues[0], why, 0);
 	switch (standby_outcome(&d->standby)) {
 	case STANDBY_DONE:
-		ctl_reply(&d->ctl, d->reconnect_client, EXIT_OK, NULL);
+		renew_others(d);
 		break;
 	case STANDBY_FAILED:
 		ctl_reply(&d->ctl, d->reconnect_client, err->exit_code,
@@ -178,4 +210,6 @@ void device_step_standby(struct device *d)
 	case STANDBY_NONE:
 		break;
 	}
+	if (d->renewing)
+		step_renewal(d);
 }

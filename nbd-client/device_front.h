@@ -55,6 +55,8 @@ struct device_front {
 	struct front *(*make_front)(void *memory);
 	/* SOCK_MEMALLOC for the service sockets, or a row that says why not. */
 	void (*donate)(struct device *d);
+	/* The queues are gone, but the kernel waits for somebody to take over. */
+	bool (*is_orphaned)(struct device *d); /* NULL: never */
 	struct device_step steps[DEVICE_FRONT_STEPS];
 };
 

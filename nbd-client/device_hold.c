@@ -85,22 +85,45 @@ static int choose_blocks(struct device *d, struct err *err)
 	return 0;
 }
 
-static int add_queue(struct device *d, struct err *err)
+static int make_queues(struct device *d, struct err *err)
 {
-	d->queues = calloc(1, sizeof(*d->queues));
+	uint32_t most = sizing_queues(d->options, NBD_FLAG_CAN_MULTI_CONN);
+
+	d->queues = calloc(most, sizeof(*d->queues));
 	if (!d->queues)
-		return err_set(err, X_FAILURE, ENOMEM, "no memory for a queue");
-	d->queue_count = 1;
-	d->queues[0].device = d;
-	d->queues[0].mail_fd = -1;
+		return err_set(err, X_FAILURE, ENOMEM, "no memory for queues");
+	for (uint32_t i = 0; i < most; i++) {
+		d->queues[i].device = d;
+		d->queues[i].index = i;
+		d->queues[i].mail_fd = -1;
+	}
+	d->queue_count = 1; /* the others are made after its likeness */
 	return 0;
+}
+
+/* The first one's connection knows the export. */
+static int size_queues(struct device *d, struct err *err)
+{
+	const struct attach_options *o = d->options;
+	struct conn *first = &d->queues[0].conn;
+
+	d->config = sizing_config(o, &first->export);
+	if (o->recover && d->config.queues < o->connections)
+		return err_set(err, X_REFUSED, ESTALE,
+			       "the device has %u queues, but the server does not "
+			       "take several connections any more (multi-conn); is "
+			       "it the right one?", o->connections);
+	while (d->queue_count < d->config.queues)
+		conn_init_another(&d->queues[d->queue_count++].conn, first);
+	EACH_QUEUE(q, d)
+		patience_init(&q->patience, &q->conn, o->request_timeout_ms);
+	return choose_blocks(d, err);
 }
 
 static int init_link(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
 	struct conn *conn = &d->queues[0].conn;
-	int ret;
 
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	conn->fence_ms = o->fence_ms;
@@ -109,9 +132,7 @@ static int init_link(struct device *d, struct err *err)
 	conn->ends->described = o->described;
 	conn_choose_replies(conn, o->swap != SWAP_NO);
 	device_standby_up(d);
-	ret = conn_init_tls(conn, d->tls, &o->tls, err);
-	patience_init(&d->queues[0].patience, conn, o->request_timeout_ms);
-	return ret;
+	return conn_init_tls(conn, d->tls, &o->tls, err);
 }
 
 static int probe_up(struct device *d, struct err *err)
@@ -122,7 +143,7 @@ static int probe_up(struct device *d, struct err *err)
 	int ret;
 
 	memory = sizing_socket_memory(o);
-	ret = add_queue(d, err);
+	ret = make_queues(d, err);
 	if (ret < 0)
 		return ret;
 	conn = &d->queues[0].conn;
@@ -138,8 +159,7 @@ static int probe_up(struct device *d, struct err *err)
 	if (o->swapon && (conn->export.flags & NBD_FLAG_READ_ONLY))
 		return err_set(err, X_REFUSED, EROFS,
 			       "the export is read-only and cannot be swapped to");
-	d->config = sizing_config(o, &conn->export);
-	return choose_blocks(d, err);
+	return size_queues(d, err);
 }
 
 static int probe_again(struct device *d, struct err *err)
@@ -157,16 +177,18 @@ static int probe_again(struct device *d, struct err *err)
 		ends.list[i].addr = attach_addr(o, i);
 		ends.list[i].tls = NULL;
 	}
-	ret = add_queue(d, err);
+	ret = make_queues(d, err);
 	if (ret < 0)
 		return ret;
 	conn_init_known(&d->queues[0].conn, &ends, &h->export, h->server,
 			h->family, o->handshake_ms);
 	ret = init_link(d, err);
-	if (ret < 0)
-		return ret;
-	d->config = sizing_config(o, &d->queues[0].conn.export);
-	return choose_blocks(d, err);
+	if (!ret)
+		ret = size_queues(d, err);
+	EACH_QUEUE(q, d)
+		if (q->index)
+			q->conn.own.sockets = h->more_sockets[q->index - 1];
+	return ret;
 }
 
 static void probe_down(struct device *d)
@@ -321,6 +343,7 @@ static void fill_page(struct device *d)
 {
 	struct stats_page *p = d->page;
 	const struct export_info *x = d->config.export;
+	const uint32_t queues = d->queue_count;
 
 	snprintf(p->front, sizeof(p->front), "%s", d->kind->name);
 	memcpy(p->uri, d->uri, sizeof(p->uri));
@@ -337,13 +360,14 @@ static void fill_page(struct device *d)
 	p->swap_priority = d->options->swapon_priority;
 	p->request_timeout_ms = d->options->request_timeout_ms;
 	p->retry_ms = d->options->retry_ms;
-	p->slots = d->config.slots;
+	p->queues = queues;
+	p->slots = queues * d->config.slots;
 	p->slot_bytes = d->config.slot_bytes;
-	p->slots_reserve = d->config.slots_reserve;
-	p->open_tx_bytes = d->config.open.tx_bytes;
-	p->open_rx_bytes = d->config.open.rx_bytes;
-	p->guaranteed_tx_bytes = d->config.guaranteed.tx_bytes;
-	p->guaranteed_rx_bytes = d->config.guaranteed.rx_bytes;
+	p->slots_reserve = queues * d->config.slots_reserve;
+	p->open_tx_bytes = queues * d->config.open.tx_bytes;
+	p->open_rx_bytes = queues * d->config.open.rx_bytes;
+	p->guaranteed_tx_bytes = queues * d->config.guaranteed.tx_bytes;
+	p->guaranteed_rx_bytes = queues * d->config.guaranteed.rx_bytes;
 	device_fill_endpoints(d);
 }
 
@@ -366,7 +390,7 @@ static int page_up(struct device *d, struct err *err)
 	show_swap(d);
 	d->rows = d->page->guarantees;
 	EACH_QUEUE(q, d)
-		q->data = &d->page->data;
+		q->data = stats_queue(d->page, q->index);
 	fill_page(d);
 	return 0;
 }
@@ -466,7 +490,7 @@ static bool wants_reserve(const struct device *d)
 
 int device_reserve_up(struct device *d, struct err *err)
 {
-	struct host_needs needs = sizing_needs(d->options);
+	struct host_needs needs = sizing_needs(d->options, d->queue_count);
 	struct host_ask ask = {
 		.reserve = !measure_left_out(MEASURE_RESERVE),
 		.sysctls = d->options->swap != SWAP_NO &&
@@ -578,12 +602,17 @@ void device_hand_over(const struct device *d, struct handover *ret)
 	ret->layout = HANDOVER_LAYOUT;
 	ret->background = !d->options->foreground;
 	blockdev_set(&ret->device, d->options->front, d->index);
+	ret->queues = d->queue_count;
 	ret->slots = d->config.slots;
 	ret->slot_bytes = d->config.slot_bytes;
 	ret->family = d->queues[0].conn.family;
 	ret->server = d->queues[0].conn.known_at;
 	ret->ends = *d->queues[0].conn.ends;
 	ret->export = d->queues[0].conn.export;
+	ret->queues = d->queue_count;
+	EACH_QUEUE(q, d)
+		if (q->index)
+			ret->more_sockets[q->index - 1] = q->conn.own.sockets;
 	ret->queue = d->queue;
 	donor = stats_guarantee_find(d->page->guarantees, DONOR_ROW);
 	memory = stats_guarantee_find(d->page->guarantees, SOCKETS_ROW);

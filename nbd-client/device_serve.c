@@ -41,6 +41,9 @@ static void *thread_main(void *arg)
 
 	q->data->tid = gettid();
 	snprintf(name, sizeof(name), "data%u", q->index);
+	/* As well as it goes: a matter of speed. */
+	if (CPU_COUNT(&q->cpus))
+		(void)sched_setaffinity(0, sizeof(q->cpus), &q->cpus);
 	/* First of all: what the ring makes inherits it. */
 	host_protect_thread(name, HOST_FIFO_DATA, q->device->rows);
 	ret = engine_open(q->engine, q->front);
@@ -69,19 +72,27 @@ static int wait_open(struct queue *q)
 	return ret;
 }
 
-int device_thread_up(struct queue *q, struct err *err)
+int device_start_thread(pthread_t *ret_thread, void *(*main)(void *), void *arg)
 {
 	pthread_attr_t attr;
+	int ret;
+
+	pthread_attr_init(&attr);
+	/* All of it is locked and resident, so not the usual 8 MiB. */
+	pthread_attr_setstacksize(&attr, 2 * HOST_STACK_BYTES);
+	ret = -pthread_create(ret_thread, &attr, main, arg);
+	pthread_attr_destroy(&attr);
+	return ret;
+}
+
+int device_thread_up(struct queue *q, struct err *err)
+{
 	int ret;
 
 	pthread_mutex_init(&q->open_lock, NULL);
 	pthread_cond_init(&q->open_done, NULL);
 	q->open_result = 1;
-	pthread_attr_init(&attr);
-	/* All of it is locked and resident, so not the usual 8 MiB. */
-	pthread_attr_setstacksize(&attr, 2 * HOST_STACK_BYTES);
-	ret = -pthread_create(&q->thread, &attr, thread_main, q);
-	pthread_attr_destroy(&attr);
+	ret = device_start_thread(&q->thread, thread_main, q);
 	if (ret == 0) {
 		q->thread_started = true;
 		ret = wait_open(q);
@@ -245,10 +256,16 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 			conn_where(&q->conn), reason);
 }
 
-static void show_link(struct stats_page *p, const struct conn *c)
+static void show_link(struct device *d)
 {
+	struct stats_page *p = d->page;
+	const struct conn *c = worst_link(d);
 	bool was_up = p->link == STATS_LINK_UP;
+	uint32_t links_up = 0;
 
+	EACH_QUEUE(q, d)
+		links_up += q->conn.state == CONN_UP;
+	p->links_up = links_up;
 	p->link = c->state;
 	p->connect_attempts = c->attempts;
 	p->link_next_ns = c->state == CONN_DOWN ? c->next_attempt_ns : 0;
@@ -276,7 +293,7 @@ static void on_link_change(struct conn *c, enum conn_state was)
 	struct device *d = list_entry(c, struct queue, conn)->device;
 	bool is_new = device_show_endpoint(d, c);
 
-	show_link(d->page, worst_link(d));
+	show_link(d);
 	/* Of an outage that lasts, the 1st, 2nd, 4th, 8th ... attempt. */
 	log_say(c->attempts & (c->attempts - 1) ? LOG_LEVEL_DEBUG :
 						  LOG_LEVEL_INFO,
@@ -315,6 +332,7 @@ static void step_link(struct queue *q)
 		device_link_up(q);
 		show_interruption(d);
 	}
+	q->renewing = false;
 	d->page->reconnects++;
 	log_say(LOG_LEVEL_NOTICE, "%s: connected to %s again", d->path,
 		conn_where(&q->conn));

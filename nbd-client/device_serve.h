@@ -8,6 +8,10 @@
 
 #include "nbd-client/device.h"
 
+/* With a stack that is locked, and therefore small. 0 or -errno. */
+int device_start_thread(pthread_t *ret_thread, void *(*main)(void *),
+			void *arg);
+
 /* One data thread; down: all of them. */
 int device_thread_up(struct queue *q, struct err *err);
 void device_threads_down(struct device *d);

@@ -107,12 +107,26 @@ static int check_added(struct device *d, struct err *err)
 	if (ret == -ENODEV)
 		return err_set(err, X_NOT_FOUND, ENODEV, "there is no %s",
 			       d->path);
-	if (!ret && (info->queue_depth != d->config.slots ||
+	if (!ret && (info->nr_hw_queues != d->queue_count ||
+		     info->queue_depth != d->config.slots ||
 		     info->max_io_buf_bytes != d->config.slot_bytes))
 		ret = err_set(err, X_REFUSED, ESTALE,
-			      "%s has %u slots of %u bytes; has the server's limit "
-			      "changed?", d->path, info->queue_depth,
+			      "%s has %u queues with %u slots of %u bytes; has the "
+			      "server's limit changed?", d->path,
+			      info->nr_hw_queues, info->queue_depth,
 			      info->max_io_buf_bytes);
+	return ret;
+}
+
+/* Each thread where its requests come from; one thread alone where it likes. */
+static int choose_cpus(struct device *d, struct err *err)
+{
+	int ret = 0;
+
+	EACH_QUEUE(q, d)
+		if (!ret && d->queue_count > 1)
+			ret = ublk_ctl_affinity(&d->ublk.ctl, q->index,
+						&q->cpus, err);
 	return ret;
 }
 
@@ -133,11 +147,16 @@ static int add_up(struct device *d, struct err *err)
 	if (!ret && d->options->recover)
 		ret = check_added(d, err);
 	else if (!ret)
-		ret = ublk_ctl_add(&d->ublk.ctl, d->index, d->config.slots,
-				   &disk, err);
+		ret = ublk_ctl_add(&d->ublk.ctl, d->index, d->queue_count,
+				   d->config.slots, &disk, err);
 	if (ret < 0)
 		return ret;
 	d->ublk.added = !d->options->recover; /* else not ours to delete, yet */
+	/* For all we know, unless a worker is there that serves. */
+	d->shared->fetching = d->options->recover && !d->options->handover;
+	ret = choose_cpus(d, err);
+	if (ret < 0)
+		return ret;
 	ublk_ctl_describe(&d->ublk.ctl, also, sizeof(also));
 	stats_guarantee_set(d->rows, "ublk", GUARANTEE_OK,
 			    "user recovery, reissue; not used: %s",
@@ -180,8 +199,9 @@ static void donate(struct device *d)
 		return;
 	}
 	if (nbd_sysfs_find_free(&spare, &err) == 0)
-		donor_donate(&d->queues[0].conn.ends->sockets, &genl, spare,
-			     rows);
+		EACH_QUEUE(q, d)
+			donor_donate(&q->conn.ends->sockets, &genl, spare,
+				     rows);
 	else
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: %.90s", err.text);
@@ -197,39 +217,54 @@ static struct front *make_front(void *memory)
 }
 
 /* udev may take a moment to make the node. */
-static int open_node(const char *path)
+static int open_node(const struct device *d)
 {
 	uint64_t end_ns = clock_now_ns() + NODE_TIMEOUT_MS * NS_PER_MS;
+	char path[DEVICE_NAME_BYTES];
 	int fd;
 
+	snprintf(path, sizeof(path), "/dev/ublkc%u", d->index);
 	while ((fd = open(path, O_RDWR | O_CLOEXEC)) < 0 &&
 	       (errno == ENOENT || errno == EBUSY) && clock_now_ns() < end_ns)
 		poll(NULL, 0, 10);
 	return fd;
 }
 
+static size_t descs_bytes(const struct device *d)
+{
+	return pin_pages(d->config.slots * sizeof(struct ublk_io_desc));
+}
+
+static int map_queue(struct queue *q, struct err *err)
+{
+	struct device *d = q->device;
+	void *descs = mmap(NULL, descs_bytes(d), PROT_READ,
+			   MAP_SHARED | MAP_POPULATE, d->ublk.fd,
+			   (off_t)(q->index * UBLK_DESCS_STRIDE));
+
+	if (descs == MAP_FAILED)
+		return err_set(err, X_KERNEL, errno,
+			       "cannot map /dev/ublkc%u: %s", d->index,
+			       strerror(errno));
+	q->ublk_descs = descs;
+	front_ublk_connect(front_of(q), q->index, d->ublk.fd,
+			   d->ublk.ctl.ring.ring_fd, descs);
+	return 0;
+}
+
 static int end_up(struct device *d, struct err *err)
 {
-	size_t bytes = pin_pages(d->config.slots * sizeof(struct ublk_io_desc));
-	char path[DEVICE_NAME_BYTES];
-	void *descs;
+	int ret = 0;
 
-	snprintf(path, sizeof(path), "/dev/ublkc%u", d->index);
-	d->ublk.fd = open_node(path);
+	d->ublk.fd = open_node(d);
 	if (d->ublk.fd < 0)
 		return err_set(err, X_FAILURE, errno,
-			       "cannot open %s: %s; is udev or devtmpfs there?",
-			       path, strerror(errno));
-	descs = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE,
-		     d->ublk.fd, 0);
-	if (descs == MAP_FAILED)
-		return err_set(err, X_KERNEL, errno, "cannot map %s: %s", path,
-			       strerror(errno));
-	d->ublk.descs = descs;
-	d->ublk.descs_bytes = bytes;
-	front_ublk_connect(front_of(&d->queues[0]), d->ublk.fd, d->ublk.ctl.ring.ring_fd,
-			   descs);
-	return 0;
+			       "cannot open /dev/ublkc%u: %s; is udev or "
+			       "devtmpfs there?", d->index, strerror(errno));
+	EACH_QUEUE(q, d)
+		if (!ret)
+			ret = map_queue(q, err);
+	return ret;
 }
 
 static int tools_up(struct device *d, struct err *err)
@@ -240,22 +275,84 @@ static int tools_up(struct device *d, struct err *err)
 	return ret;
 }
 
+static void fetch_queue(const struct queue *q, struct io_uring *ring, int fd)
+{
+	for (uint32_t tag = 0; tag < q->device->config.slots; tag++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+		const struct ublk_io_cmd command = {
+			.q_id = (uint16_t)q->index,
+			.tag = (uint16_t)tag,
+			.addr = (uintptr_t)q->device->reserve, /* not used */
+		};
+
+		io_uring_prep_rw(IORING_OP_URING_CMD, sqe, fd, NULL, 0, 0);
+		sqe->cmd_op = UBLK_U_IO_FETCH_REQ;
+		memcpy(sqe->cmd, &command, sizeof(command));
+	}
+	io_uring_submit(ring);
+	io_uring_cq_advance(ring, io_uring_cq_ready(ring));
+}
+
+static void *fetch_rest(void *arg)
+{
+	const struct device *d = arg;
+	int fd = open_node(d);
+	struct io_uring ring;
+
+	if (fd < 0)
+		return NULL;
+	if (io_uring_queue_init(SLOTS_MAX, &ring, IORING_SETUP_SUBMIT_ALL) ==
+	    0) {
+		EACH_QUEUE(q, d)
+			fetch_queue(q, &ring, fd);
+		io_uring_queue_exit(&ring);
+	}
+	close(fd);
+	return NULL;
+}
+
+/*
+ * Linux 6.12 begins a recovery with the belief that somebody has had every queue,
+ * and falls over one that nobody has (ublk_queue_reinit: put_task_struct). A
+ * worker that died when some of its threads had fetched and others had not has left
+ * such queues. So these are fetched by a thread that ends at once; the driver
+ * refuses it the others.
+ */
+static int complete_fetching(struct device *d, struct err *err)
+{
+	pthread_t thread;
+	int ret;
+
+	if (!d->shared->fetching)
+		return 0;
+	ret = device_start_thread(&thread, fetch_rest, d);
+	if (ret < 0)
+		return err_set(err, X_FAILURE, -ret,
+			       "cannot start a thread: %s", strerror(-ret));
+	pthread_join(thread, NULL);
+	return 0;
+}
+
 static int end_again(struct device *d, struct err *err)
 {
-	int ret = ublk_ctl_recover_begin(&d->ublk.ctl, d->index,
-					 RECOVER_TIMEOUT_MS, err);
+	int ret = complete_fetching(d, err);
 
+	if (!ret)
+		ret = ublk_ctl_recover_begin(&d->ublk.ctl, d->index,
+					     RECOVER_TIMEOUT_MS, err);
 	return ret ? ret : end_up(d, err);
 }
 
 /* After the data thread has ended. */
 static void tools_down(struct device *d)
 {
-	if (d->ublk.descs)
-		munmap(d->ublk.descs, d->ublk.descs_bytes);
+	EACH_QUEUE(q, d) {
+		if (q->ublk_descs)
+			munmap(q->ublk_descs, descs_bytes(d));
+		q->ublk_descs = NULL;
+	}
 	if (d->ublk.fd >= 0)
 		close(d->ublk.fd);
-	d->ublk.descs = NULL;
 	d->ublk.fd = -1;
 	ublk_ctl_close(&d->ublk.ctl);
 }
@@ -265,21 +362,30 @@ static void fronts_up(struct device *d)
 {
 	EACH_QUEUE(q, d)
 		q->engine->mail.front_fd = -1;
+	d->shared->fetching = true;
 	device_post(d, MAIL_FRONT_UP);
 	d->appeared = true;
 }
 
 static int appear_up(struct device *d, struct err *err)
 {
+	int ret;
+
 	fronts_up(d);
-	return ublk_ctl_start(&d->ublk.ctl, START_TIMEOUT_MS, err);
+	ret = ublk_ctl_start(&d->ublk.ctl, START_TIMEOUT_MS, err);
+	d->shared->fetching = ret < 0;
+	return ret;
 }
 
 static int appear_again(struct device *d, struct err *err)
 {
+	int ret;
+
 	fronts_up(d);
 	d->shared->appeared = true;
-	return ublk_ctl_recover_end(&d->ublk.ctl, RECOVER_TIMEOUT_MS, err);
+	ret = ublk_ctl_recover_end(&d->ublk.ctl, RECOVER_TIMEOUT_MS, err);
+	d->shared->fetching = ret < 0;
+	return ret;
 }
 
 static void appear_down(struct device *d)
@@ -321,10 +427,22 @@ static int tune_up(struct device *d, struct err *err)
 	return ret;
 }
 
+/*
+ * Linux 6.12 looks after a dead server once for each queue that has noticed the
+ * death (ublk_quiesce_work_fn); should the last look come late, it takes the device
+ * from the one that has come instead.
+ */
+static bool is_orphaned(struct device *d)
+{
+	return ublk_ctl_find(&d->ublk.ctl, d->index, NULL) == 0 &&
+	       d->ublk.ctl.info.state == UBLK_S_DEV_QUIESCED;
+}
+
 const struct device_front device_ublk = {
 	.name = "ublk",
 	.make_front = make_front,
 	.donate = donate,
+	.is_orphaned = is_orphaned,
 	.steps = {
 		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_up,
 				    NULL },

@@ -76,8 +76,7 @@ void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
 	(void)blockdev_write(b.name, "queue/io_timeout", timeout);
 	if (ret == 0)
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_OK,
-				    "%u sockets, seen to have passed the nbd driver",
-				    s->count);
+				    "each socket was seen to pass the nbd driver");
 	else
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_DEGRADED,
 				    "none: %.80s",

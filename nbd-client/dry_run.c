@@ -33,7 +33,10 @@ static void print_lines(struct output *out, const char *key,
 int dry_run_check_reserve(const struct attach_options *o, struct err *err)
 {
 	/* A server that takes less than a slot in a request needs less still. */
-	static const struct export_info any = { .block_max = SLOT_BYTES_MAX };
+	static const struct export_info any = {
+		.block_max = SLOT_BYTES_MAX,
+		.flags = NBD_FLAG_CAN_MULTI_CONN,
+	};
 	struct attach_options least = *o;
 	struct sizing_line lines[SIZING_LINES_MAX];
 	struct engine_config config;
@@ -65,11 +68,11 @@ static void print_windows(struct output *out, const struct engine_config *c)
 	struct table *table = table_new(out, columns, 3);
 
 	table_string(table, "guaranteed");
-	table_number(table, c->guaranteed.tx_bytes);
-	table_number(table, c->guaranteed.rx_bytes);
+	table_number(table, c->queues * c->guaranteed.tx_bytes);
+	table_number(table, c->queues * c->guaranteed.rx_bytes);
 	table_string(table, "open");
-	table_number(table, c->open.tx_bytes);
-	table_number(table, c->open.rx_bytes);
+	table_number(table, c->queues * c->open.tx_bytes);
+	table_number(table, c->queues * c->open.rx_bytes);
 	table_print(table, "windows", TABLE_ROWS);
 }
 
@@ -104,7 +107,8 @@ int dry_run(const struct attach_options *o, const struct output_options *options
 		(void)host_strangers_look(host_paths.proc, host_paths.sys,
 					  &strangers);
 		print_lines(&out, "kernel", lines,
-			    sizing_kernel_lines(o, &strangers, lines));
+			    sizing_kernel_lines(o, config.queues, &strangers,
+						lines));
 	}
 	print_windows(&out, &config);
 	return output_end(&out, err);

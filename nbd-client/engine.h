@@ -74,6 +74,7 @@ struct engine_config {
 	struct throttle_window guaranteed; /* when memory is low */
 	uint32_t retry_ms; /* what the server fails is asked again for so long; 0: not */
 	uint32_t record_bytes; /* of the record layer, beside us; 0: no TLS */
+	uint32_t queues; /* engines of the device, all of them like this */
 	const struct export_info *export; /* constant while attached */
 };
 

@@ -24,7 +24,7 @@ static void command(struct front_ublk *f, uint32_t tag, uint32_t opcode,
 {
 	struct engine *e = f->front.engine;
 	const struct ublk_io_cmd c = {
-		.q_id = 0,
+		.q_id = f->queue,
 		.tag = (uint16_t)tag,
 		.result = result,
 		.addr = (uintptr_t)e->requests[tag].data,
@@ -168,9 +168,10 @@ void front_ublk_init(struct front_ublk *f)
 	f->front = (struct front){ .ops = &front_ublk_ops };
 }
 
-void front_ublk_connect(struct front_ublk *f, int fd, int watch_fd,
-			const struct ublk_io_desc *descs)
+void front_ublk_connect(struct front_ublk *f, uint32_t queue, int fd,
+			int watch_fd, const struct ublk_io_desc *descs)
 {
+	f->queue = (uint16_t)queue;
 	f->fd = fd;
 	f->watch_fd = watch_fd;
 	f->descs = descs;

@@ -29,6 +29,7 @@ struct front_ublk_tag {
 
 struct front_ublk {
 	struct front front;
+	uint16_t queue;
 	int fd;       /* /dev/ublkcN; never a registered file, see .c */
 	int watch_fd; /* an io_uring of this process */
 	const struct ublk_io_desc *descs; /* mapped, one per tag */
@@ -39,8 +40,8 @@ struct front_ublk {
 /* In zeroed memory; then give &f->front to engine_open(). */
 void front_ublk_init(struct front_ublk *f);
 
-/* Control thread, before the data thread starts. All three outlive it. */
-void front_ublk_connect(struct front_ublk *f, int fd, int watch_fd,
-			const struct ublk_io_desc *descs);
+/* Control thread, before the data thread starts. The last three outlive it. */
+void front_ublk_connect(struct front_ublk *f, uint32_t queue, int fd,
+			int watch_fd, const struct ublk_io_desc *descs);
 
 #endif

@@ -54,12 +54,19 @@ bool handover_is_asked(const struct signalfd_siginfo *info)
 	       info->ssi_int == (int)HANDOVER_LAYOUT;
 }
 
-static void keep_open(const struct sockets *s, bool keep)
+static void keep_sockets(const struct sockets *s, bool keep)
 {
 	for (uint32_t i = 0; i < s->count; i++)
 		if (s->ready[i].fd >= 0)
 			(void)fcntl(s->ready[i].fd, F_SETFD,
 				    keep ? 0 : FD_CLOEXEC);
+}
+
+static void keep_open(const struct handover *h, bool keep)
+{
+	for (uint32_t i = 0; i < h->queues; i++)
+		keep_sockets(i ? &h->more_sockets[i - 1] : &h->ends.sockets,
+			     keep);
 }
 
 /* A file with all of it; the descriptor outlives execve(2). Or -errno. */
@@ -99,12 +106,12 @@ int handover_exec(const struct handover *h, pid_t asker, int argc,
 	snprintf(number, sizeof(number), "%d", state_fd);
 	words[0] = program_invocation_name; /* systemd looks at it */
 	memcpy(words + 1, argv, (size_t)argc * sizeof(*words));
-	keep_open(&h->ends.sockets, true);
+	keep_open(h, true);
 	setenv(VARIABLE, number, 1);
 	syscall(SYS_execveat, program_fd, "", words, environ, AT_EMPTY_PATH);
 	ret = -errno;
 	unsetenv(VARIABLE);
-	keep_open(&h->ends.sockets, false);
+	keep_open(h, false);
 out:
 	if (program_fd >= 0)
 		close(program_fd);
@@ -127,11 +134,12 @@ int handover_take(struct handover *ret, struct err *err)
 	unsetenv(VARIABLE);
 	n = pread(fd, &h, sizeof(h), 0);
 	close(fd);
-	if (n != (ssize_t)sizeof(h) || h.layout != HANDOVER_LAYOUT)
+	if (n != (ssize_t)sizeof(h) || h.layout != HANDOVER_LAYOUT ||
+	    h.queues > QUEUES_MAX)
 		return err_set(err, X_FAILURE, EPROTO,
 			       "what another program has handed over is not "
 			       "understood");
-	keep_open(&h.ends.sockets, false);
+	keep_open(&h, false);
 	*ret = h;
 	return 1;
 }

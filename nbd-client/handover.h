@@ -44,6 +44,8 @@ struct handover {
 	uint32_t server; /* which one that was */
 	struct endpoints ends; /* the descriptors of their sockets stay open */
 	struct export_info export;
+	uint32_t queues;
+	struct sockets more_sockets[QUEUES_MAX - 1]; /* likewise, of the others */
 	struct blockdev_saved queue;
 	struct stats_guarantee donor; /* what became of the sockets */
 	struct stats_guarantee socket_memory;

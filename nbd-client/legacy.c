@@ -37,7 +37,7 @@ static const struct legacy_option options[] = {
 	{ "check", 'c', .value = "DEV", TO(device, LEGACY_CHECK),
 	  .help = "prints the process; 1 if not connected" },
 	{ "connections", 'C', .tab = "conns", .value = "COUNT",
-	  FIELD(connections), .help = "one is used" },
+	  FIELD(connections), .help = "attach --connections=COUNT" },
 	{ "disconnect", 'd', .value = "DEV", TO(device, LEGACY_DISCONNECT),
 	  .help = "detach DEV" },
 	{ "certfile", 'F', .tab = "certfile", .value = "FILE", FIELD(cert),
@@ -325,6 +325,9 @@ static int add_attach(const struct legacy *l, struct config *c, struct err *err)
 		rc = add_number(c, l->dead_timeout ? "dead-timeout" : "timeout",
 				dead, "dead-timeout", TIMEOUT_S_MAX, err);
 	if (!rc)
+		rc = add_number(c, "connections", l->connections,
+				"connections", QUEUES_MAX, err);
+	if (!rc)
 		rc = add_string(c, "export", l->name, err);
 	if (!rc)
 		rc = add_flag(c, "read-only", l->read_only, err);
@@ -382,10 +385,11 @@ static void tell(const struct legacy *l, FILE *notes, struct err *err)
 		     "-swap goes on where a guarantee is missing, "
 		     "\"nbd-client status\" says which; attach --swap does "
 		     "not");
-	if (l->connections &&
+	if (l->connections && !(l->device && strstr(l->device, "ublk")) &&
 	    !number("connections", l->connections, &count, err) && count > 1)
-		note(notes, "-connections: one is used, for any number of "
-			    "requests at a time");
+		note(notes, "-connections: an nbd device has one, for any "
+			    "number of requests at a time; a ublk device can "
+			    "have several");
 	if (l->identifier)
 		note(notes, "-identifier is ignored: the server is known by "
 			    "its URI, see \"nbd-client list\"");

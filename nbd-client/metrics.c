@@ -347,7 +347,10 @@ static const struct family families[] = {
 	     "Of these, requests that failed in the end."),
 
 	CALL(GAUGE, put_link_up, "link_up", NULL,
-	     "Whether there is a link to the server."),
+	     "Whether all connections to the server are up."),
+	FROM(GAUGE, queues, "connections", NULL, "Connections to the server."),
+	FROM(GAUGE, links_up, "connections_up", NULL,
+	     "Of these, those that are up."),
 	FROM(GAUGE, link_since, "link_changed_timestamp_seconds", "seconds",
 	     "When the link became what it is."),
 	FROM(COUNTER, reconnects, "reconnects", NULL,

@@ -147,7 +147,7 @@ void notify_step(const struct stats_page *page, uint64_t now_ns)
 	/* A quarter: what the manager cannot take now, it gets in time. */
 	if (notify.watchdog_ns &&
 	    now_ns - notify.alive_ns >= notify.watchdog_ns / 4 &&
-	    stats_silent_ns(page->data.heartbeat_ns, now_ns) <
+	    stats_silent_ns(stats_heartbeat_ns(page), now_ns) <
 		    STATS_SILENT_NS &&
 	    tell("WATCHDOG=1"))
 		notify.alive_ns = now_ns;

@@ -32,16 +32,31 @@ static bool is_swap(const struct attach_options *o)
 	return o->swap != SWAP_NO;
 }
 
+/*
+ * Only ublk: with several sockets nbd.ko ends one that is well when an answer takes
+ * longer than its request timer, and sends the request through another, past a
+ * connection that may still carry it out (nbd_xmit_timeout). And only where a flush
+ * on one connection covers what was written on the others, which of two servers
+ * nobody can say.
+ */
+uint32_t sizing_queues(const struct attach_options *o, uint32_t export_flags)
+{
+	if (o->front != FRONT_UBLK || !o->connections || o->other_count ||
+	    !(export_flags & NBD_FLAG_CAN_MULTI_CONN))
+		return 1;
+	return o->connections;
+}
+
 /* The user says how much may be locked: as many slots as fit beside the rest. */
 static void fit_slots(struct engine_config *c, uint64_t locked_bytes)
 {
 	uint64_t rest, slots = SLOTS_MIN;
 
 	c->slots = SLOTS_MIN;
-	rest = sizing_request_bytes(c) - engine_base_bytes(c) -
-	       engine_reserve_bytes(c);
+	rest = sizing_request_bytes(c) -
+	       c->queues * (engine_base_bytes(c) + engine_reserve_bytes(c));
 	if (locked_bytes > rest)
-		slots = (locked_bytes - rest) / c->slot_bytes;
+		slots = (locked_bytes - rest) / c->slot_bytes / c->queues;
 	if (slots > SLOTS_MAX)
 		slots = SLOTS_MAX;
 	if (slots > SLOTS_MIN)
@@ -126,6 +141,7 @@ struct engine_config sizing_config(const struct attach_options *o,
 		.slots = o->slots,
 		.slot_bytes = o->slot_bytes,
 		.record_bytes = record_bytes(o),
+		.queues = sizing_queues(o, x->flags),
 		.retry_ms = o->retry_ms,
 		.export = x,
 	};
@@ -165,7 +181,8 @@ size_t sizing_pinned_bytes(const struct engine_config *c)
 
 uint64_t sizing_request_bytes(const struct engine_config *c)
 {
-	return sizing_pinned_bytes(c) + engine_base_bytes(c);
+	return c->queues *
+	       (uint64_t)(sizing_pinned_bytes(c) + engine_base_bytes(c));
 }
 
 /* What mlockall holds besides, as measured: VmLck less the pinned region. */
@@ -177,17 +194,28 @@ uint64_t sizing_request_bytes(const struct engine_config *c)
  */
 #define PROCESS_BYTES (2u * MIB)
 
+/* Of each further queue besides, in each process: its connection; its stack. */
+#define QUEUE_BYTES (64u * KIB)
+#define THREAD_BYTES (384u * KIB)
+
 /* A standby has all that is pinned but for the slots. */
 static uint64_t standby_bytes(const struct engine_config *c)
 {
-	return PROCESS_BYTES + sizing_pinned_bytes(c) -
-	       pin_pages(engine_reserve_bytes(c));
+	return PROCESS_BYTES +
+	       c->queues * (sizing_pinned_bytes(c) -
+			    pin_pages(engine_reserve_bytes(c)));
+}
+
+static uint64_t queues_bytes(const struct engine_config *c)
+{
+	return (c->queues - 1) * (uint64_t)(3 * QUEUE_BYTES + THREAD_BYTES);
 }
 
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
 	return sizing_request_bytes(c) + PROGRAM_BYTES + PROCESS_BYTES +
-	       standby_bytes(c) + (c->record_bytes ? TLS_MEMORY_BYTES : 0);
+	       standby_bytes(c) + queues_bytes(c) +
+	       (c->record_bytes ? TLS_MEMORY_BYTES : 0);
 }
 
 static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
@@ -229,6 +257,11 @@ size_t sizing_pinned_lines(const struct engine_config *c,
 	if (c->record_bytes)
 		add_line(ret_lines, &n, pin_pages(c->record_bytes),
 			 "TLS: records to and from the server");
+	if (c->queues > 1)
+		add_line(ret_lines, &n,
+			 sizing_request_bytes(c) / c->queues * (c->queues - 1),
+			 "the same for each of %u further queues",
+			 c->queues - 1);
 	return n;
 }
 
@@ -246,6 +279,9 @@ size_t sizing_process_lines(const struct engine_config *c,
 		 "supervisor: heap, stacks (measured)");
 	add_line(ret_lines, &n, standby_bytes(c),
 		 "standby: buffers but no slots, heap, stacks");
+	if (c->queues > 1)
+		add_line(ret_lines, &n, queues_bytes(c),
+			 "further queues: threads, connections (measured)");
 	return n;
 }
 
@@ -272,17 +308,18 @@ static void stranger_lines(const struct host_strangers *s,
 			 HOST_SHARED_KBYTES / 1024);
 }
 
-size_t sizing_kernel_lines(const struct attach_options *o,
+size_t sizing_kernel_lines(const struct attach_options *o, uint32_t queues,
 			   const struct host_strangers *strangers,
 			   struct sizing_line ret_lines[SIZING_LINES_MAX])
 {
-	struct host_needs needs = sizing_needs(o);
+	struct host_needs needs = sizing_needs(o, queues);
+	const char *s = queues > 1 ? "s" : "";
 	size_t n = 0;
 
 	add_line(ret_lines, &n, needs.link_send_bytes,
-		 "to the server: SO_SNDBUF");
+		 "to the server: SO_SNDBUF, %u connection%s", queues, s);
 	add_line(ret_lines, &n, needs.link_receive_bytes,
-		 "from the server: SO_RCVBUF");
+		 "from the server: SO_RCVBUF, %u connection%s", queues, s);
 	if (needs.front_send_bytes) {
 		add_line(ret_lines, &n, needs.front_send_bytes,
 			 "kernel to us: SO_SNDBUF of its end");
@@ -325,7 +362,7 @@ uint32_t sizing_pair_bytes(const struct attach_options *o)
 	return is_swap(o) ? SWAP_PAIR_BYTES : DISK_PAIR_BYTES;
 }
 
-struct host_needs sizing_needs(const struct attach_options *o)
+struct host_needs sizing_needs(const struct attach_options *o, uint32_t queues)
 {
 	/* ublk copies from page to slot: nothing of the kernel's in between. */
 	uint64_t pair_bytes = o->front == FRONT_UBLK || o->kernel_path ?
@@ -333,8 +370,9 @@ struct host_needs sizing_needs(const struct attach_options *o)
 
 	return (struct host_needs){
 		/* the kernel doubles what setsockopt is given */
-		.link_send_bytes = 2ull * send_bytes(o->slot_bytes),
-		.link_receive_bytes = 2ull * receive_bytes(o->slot_bytes),
+		.link_send_bytes = 2ull * queues * send_bytes(o->slot_bytes),
+		.link_receive_bytes =
+			2ull * queues * receive_bytes(o->slot_bytes),
 		.front_send_bytes = pair_bytes,
 		.front_receive_bytes = pair_bytes,
 	};

@@ -28,6 +28,9 @@
 struct engine_config sizing_config(const struct attach_options *o,
 				   const struct export_info *x);
 
+/* How many queues a device has whose server has these flags (NBD_FLAG_*). */
+uint32_t sizing_queues(const struct attach_options *o, uint32_t export_flags);
+
 /* Of a front's struct, whichever it is. */
 #define DEVICE_FRONT_BYTES                                                     \
 	(sizeof(union {                                                        \
@@ -35,10 +38,13 @@ struct engine_config sizing_config(const struct attach_options *o,
 		struct front_ublk ublk;                                        \
 	}))
 
-/* The pinned region; the memory of the base slots is not in it. */
+/* A queue's pinned region; the memory of the base slots is not in it. */
 size_t sizing_pinned_bytes(const struct engine_config *c);
 
-/* The same with all of the base: what requests and all they need may lock. */
+/*
+ * The same with all of the base, of all queues: what requests and all they need may
+ * lock.
+ */
 uint64_t sizing_request_bytes(const struct engine_config *c);
 
 /* One holder of memory: what it is, and its bytes at the worst moment. */
@@ -56,20 +62,21 @@ size_t sizing_pinned_lines(const struct engine_config *c,
 			   struct sizing_line ret_lines[SIZING_LINES_MAX]);
 size_t sizing_process_lines(const struct engine_config *c,
 			    struct sizing_line ret_lines[SIZING_LINES_MAX]);
-size_t sizing_kernel_lines(const struct attach_options *o,
+size_t sizing_kernel_lines(const struct attach_options *o, uint32_t queues,
 			   const struct host_strangers *strangers,
 			   struct sizing_line ret_lines[SIZING_LINES_MAX]);
 
 /* All that the process needs to stay in memory, libraries included. */
 uint64_t sizing_footprint_bytes(const struct engine_config *c);
 
-/* Of the sockets to the server. */
+/* Of each socket to the server. */
 struct socket_memory sizing_socket_memory(const struct attach_options *o);
 
 /* SO_SNDBUF of either end of the socketpair, likewise. */
 uint32_t sizing_pair_bytes(const struct attach_options *o);
 
 /* What the kernel may hold for us at the worst moment. */
-struct host_needs sizing_needs(const struct attach_options *o);
+struct host_needs sizing_needs(const struct attach_options *o,
+			       uint32_t queues);
 
 #endif

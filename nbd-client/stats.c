@@ -293,6 +293,55 @@ void stats_close(const struct stats_page *page)
 	munmap((void *)(uintptr_t)page, sizeof(*page));
 }
 
+uint32_t stats_queues(const struct stats_page *page)
+{
+	uint32_t queues = page->queues;
+
+	return queues > QUEUES_MAX ? QUEUES_MAX : queues ? queues : 1;
+}
+
+uint64_t stats_heartbeat_ns(const struct stats_page *page)
+{
+	uint64_t oldest_ns = page->data.heartbeat_ns;
+
+	for (uint32_t i = 0; i < stats_queues(page) - 1; i++)
+		if (page->more[i].heartbeat_ns < oldest_ns)
+			oldest_ns = page->more[i].heartbeat_ns;
+	return oldest_ns;
+}
+
+static void add_group(struct group *to, const struct group *from)
+{
+	to->limit_bytes += from->limit_bytes;
+	to->usage_bytes += from->usage_bytes;
+	to->peak_bytes += from->peak_bytes;
+	to->denied += from->denied;
+}
+
+#define COUNTERS (offsetof(struct stats_data, tid) / sizeof(uint64_t))
+
+/* All that stands before tid is a number of 64 bits. */
+static void add_data(struct stats_data *to, const struct stats_data *from)
+{
+	uint64_t *sums = (uint64_t *)to;
+	const uint64_t *values = (const uint64_t *)from;
+	uint64_t low = to->low | from->low;
+
+	for (size_t i = 0; i < COUNTERS; i++)
+		sums[i] += values[i];
+	to->low = low;
+	for (size_t i = 0; i < STATS_GROUPS; i++)
+		add_group(&to->groups[i], &from->groups[i]);
+}
+
+void stats_copy(const struct stats_page *page, struct stats_page *ret_copy)
+{
+	memcpy(ret_copy, page, sizeof(*ret_copy));
+	for (uint32_t i = 0; i < stats_queues(ret_copy) - 1; i++)
+		add_data(&ret_copy->data, &ret_copy->more[i]);
+	ret_copy->data.heartbeat_ns = stats_heartbeat_ns(page);
+}
+
 bool stats_alive(const struct stats_page *page)
 {
 	return host_process_alive(page->pid, page->pid_start);

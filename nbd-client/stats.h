@@ -49,6 +49,18 @@ int stats_open(const char *name, const struct stats_page **ret_page,
 	       struct err *err);
 void stats_close(const struct stats_page *page);
 
+/*
+ * A page as it is now, with the data of all queues in `data`: sums, but for the
+ * heartbeat, which is the oldest one.
+ */
+void stats_copy(const struct stats_page *page, struct stats_page *ret_copy);
+
+/* How many queues the page is of: 1 … QUEUES_MAX, whatever it says. */
+uint32_t stats_queues(const struct stats_page *page);
+
+/* The oldest heartbeat of a data thread; 0: one has not beaten yet. */
+uint64_t stats_heartbeat_ns(const struct stats_page *page);
+
 /* Its head, up to `slots`, of whatever version it is; the rest is zero. */
 int stats_read_head(const char *name, struct stats_page *ret, struct err *err);
 

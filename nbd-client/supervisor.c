@@ -24,12 +24,19 @@ static void show(const struct supervisor *s)
 	s->device->page->standby_pid = s->standby.pid;
 }
 
+static void forget_stuck(struct supervisor *s)
+{
+	s->stuck_ticks = 0;
+	for (uint32_t i = 0; i < QUEUES_MAX; i++)
+		s->queues[i].stuck_ticks = 0;
+}
+
 static void expect_work(struct supervisor *s)
 {
 	s->heartbeat_ns = 0;
 	s->silent_ticks = 0;
-	s->stuck_ticks = 0;
 	s->answered = false;
+	forget_stuck(s);
 }
 
 /* ---- handing over ---- */
@@ -130,6 +137,23 @@ static bool requests_wait(const struct stats_data *data)
 	       data->states[REQUEST_WAITING] || data->states[REQUEST_RECEIVING];
 }
 
+static void count_stuck(struct supervisor *s, uint32_t queue)
+{
+	const struct stats_data *data = stats_queue(s->device->page, queue);
+	uint32_t *ticks = &s->queues[queue].stuck_ticks;
+	/* An error that is not passed on is an answer, too. */
+	uint64_t completed = data->retried_total;
+
+	for (int i = 0; i < STATS_OPS; i++)
+		completed += data->requests[i];
+	++*ticks;
+	if (s->queues[queue].completed != completed || !requests_wait(data))
+		*ticks = 0;
+	s->queues[queue].completed = completed;
+	if (*ticks > s->stuck_ticks)
+		s->stuck_ticks = *ticks;
+}
+
 /*
  * In ticks and not in time: one that could not run itself, because the whole
  * machine stood still, has nothing to say about others.
@@ -137,25 +161,19 @@ static bool requests_wait(const struct stats_data *data)
 static void count_ticks(struct supervisor *s)
 {
 	const struct stats_page *page = s->device->page;
-	const struct stats_data *data = &page->data;
 	uint64_t heartbeat_ns = s->device->options->kernel_path ?
 					page->control_heartbeat_ns :
-					data->heartbeat_ns;
-	/* An error that is not passed on is an answer, too. */
-	uint64_t completed = data->retried_total;
+					stats_heartbeat_ns(page);
 
-	for (int i = 0; i < STATS_OPS; i++)
-		completed += data->requests[i];
 	s->silent_ticks++;
 	if (s->heartbeat_ns != heartbeat_ns)
 		s->silent_ticks = 0;
 	s->heartbeat_ns = heartbeat_ns;
-	s->stuck_ticks++;
-	if (s->completed != completed || !requests_wait(data)) {
-		s->stuck_ticks = 0;
+	s->stuck_ticks = 0;
+	for (uint32_t i = 0; i < stats_queues(page); i++)
+		count_stuck(s, i);
+	if (!s->stuck_ticks)
 		s->answered = false;
-	}
-	s->completed = completed;
 }
 
 static void end_stuck(struct supervisor *s, const char *what)
@@ -197,7 +215,7 @@ static void check_probe(struct supervisor *s)
 	if (!process_ended(&s->probe, &status))
 		return;
 	s->answered = status == WORKER_ANSWERED;
-	s->stuck_ticks = 0;
+	forget_stuck(s);
 }
 
 /* To fork is to ask for memory, so while there is plenty, unless it must be. */

@@ -43,8 +43,11 @@ struct supervisor {
 	bool upgraded;  /* its successor is not ready yet */
 	uint64_t heartbeat_ns; /* of the worker, at the last tick */
 	uint32_t silent_ticks; /* for so many ticks it has not changed */
-	uint64_t completed;    /* requests, at the last tick */
-	uint32_t stuck_ticks;  /* requests wait, and none was completed */
+	struct {
+		uint64_t completed;   /* requests, at the last tick */
+		uint32_t stuck_ticks; /* some wait, and none was completed */
+	} queues[QUEUES_MAX];
+	uint32_t stuck_ticks;  /* the longest of these */
 	bool answered;         /* the server, since they wait */
 	uint64_t tick_ns;      /* of the last tick */
 	uint64_t retry_ns;     /* not before then is a process forked */

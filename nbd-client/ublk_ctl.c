@@ -239,14 +239,14 @@ struct ublk_params ublk_ctl_params(const struct ublk_disk *disk)
 
 /* ---- life of a device ---- */
 
-int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t depth,
-		 const struct ublk_disk *disk, struct err *err)
+int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t queues,
+		 uint32_t depth, const struct ublk_disk *disk, struct err *err)
 {
 	int ret;
 
 	c->dev_id = index;
 	c->info = (struct ublk_dev_info){
-		.nr_hw_queues = 1,
+		.nr_hw_queues = (uint16_t)queues,
 		.queue_depth = (uint16_t)depth,
 		.max_io_buf_bytes = disk->request_bytes_max,
 		.dev_id = c->dev_id,
@@ -261,6 +261,13 @@ int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t depth,
 			       "choose another device", index);
 	if (ret < 0)
 		return failed(c, "add", ret, err);
+	if (c->info.nr_hw_queues != queues) {
+		ublk_ctl_delete(c, COMMAND_TIMEOUT_MS, NULL);
+		return err_set(err, X_KERNEL, ENOTSUP,
+			       "ublk%u: the kernel allows only %u queues; use "
+			       "--connections=%u", index, c->info.nr_hw_queues,
+			       c->info.nr_hw_queues);
+	}
 	c->params = ublk_ctl_params(disk);
 	ret = run(c, UBLK_U_CMD_SET_PARAMS, &c->params, sizeof(c->params), 0,
 		  COMMAND_TIMEOUT_MS);
@@ -268,6 +275,18 @@ int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t depth,
 		ublk_ctl_delete(c, COMMAND_TIMEOUT_MS, NULL);
 		return failed(c, "describe", ret, err);
 	}
+	return 0;
+}
+
+int ublk_ctl_affinity(struct ublk_ctl *c, uint32_t queue, cpu_set_t *ret_cpus,
+		      struct err *err)
+{
+	int ret = run(c, UBLK_U_CMD_GET_QUEUE_AFFINITY, &c->cpus,
+		      sizeof(c->cpus), queue, COMMAND_TIMEOUT_MS);
+
+	if (ret < 0)
+		return failed(c, "ask for the CPUs of a queue of", ret, err);
+	*ret_cpus = c->cpus;
 	return 0;
 }
 

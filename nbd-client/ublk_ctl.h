@@ -11,6 +11,7 @@
 #define NBD_UBLK_CTL_H
 
 #include <liburing.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,6 +33,7 @@ struct ublk_ctl {
 	uint64_t features; /* UBLK_F_* */
 	struct ublk_dev_info info;
 	struct ublk_params params;
+	cpu_set_t cpus;
 };
 
 /* What the kernel should know about the disk. */
@@ -60,11 +62,15 @@ void ublk_ctl_describe(const struct ublk_ctl *c, char *ret_text,
 		       size_t text_bytes);
 
 /*
- * Makes /dev/ublkcN, one queue of that depth, and sets what disk says. X_BUSY if
- * the number is taken.
+ * Makes /dev/ublkcN with so many queues of that depth, and sets what disk says.
+ * X_BUSY if the number is taken.
  */
-int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t depth,
-		 const struct ublk_disk *disk, struct err *err);
+int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t queues,
+		 uint32_t depth, const struct ublk_disk *disk, struct err *err);
+
+/* The CPUs whose requests come to that queue of a device that was added or found. */
+int ublk_ctl_affinity(struct ublk_ctl *c, uint32_t queue, cpu_set_t *ret_cpus,
+		      struct err *err);
 
 /*
  * Makes /dev/ublkbN appear. Waits until every tag has been fetched, and for the

@@ -237,6 +237,8 @@ static void draw_link(struct frame *f, const struct watch *w, uint32_t rows)
 	frame_put_styled(f, up ? FRAME_GOOD : FRAME_BAD,
 			 stats_link_name(p->link));
 	put_since(f, w, p->link_since);
+	if (p->queues > 1)
+		frame_putf(f, ", %u of %u connections", p->links_up, p->queues);
 	if (p->tls_records != STATS_RECORDS_NONE)
 		frame_putf(f, ", %s", p->tls_version);
 	if (p->reconnects)

@@ -83,7 +83,7 @@ static int serve(struct device *d, int parent_fd, bool *ret_force)
 		if (device_failed(d))
 			return -EIO;
 		if (device_front_gone(d))
-			return -ENODEV;
+			return device_is_orphaned(d) ? -EOWNERDEAD : -ENODEV;
 		if (clock_now_ns() - tick_ns >= NS_PER_S) {
 			tick_ns = clock_now_ns();
 			device_tick(d);
@@ -124,6 +124,12 @@ static int run(struct device *d, int parent_fd, bool detach)
 		ret = serve(d, parent_fd, &force);
 	if (ret == -EIO) {
 		log_say(LOG_LEVEL_ERR, "%s: the io_uring of a data thread failed",
+			d->path);
+		return WORKER_FAILED;
+	}
+	if (ret == -EOWNERDEAD) {
+		log_say(LOG_LEVEL_WARNING,
+			"%s: the kernel has taken the device back; once more",
 			d->path);
 		return WORKER_FAILED;
 	}

@@ -42,6 +42,14 @@ static void nbdkit_simple_command(struct real_server *s, const char *argv[16])
 					 NULL });
 }
 
+static void nbdkit_single_command(struct real_server *s, const char *argv[16])
+{
+	put(argv, (const char *const[]){ "nbdkit", "-f", "-t", "16", "-U",
+					 s->socket, "--filter=multi-conn",
+					 "file", s->disk,
+					 "multi-conn-mode=disable", NULL });
+}
+
 /* Fails every tenth request but flushes, with EIO. */
 static void nbdkit_failing_command(struct real_server *s, const char *argv[16])
 {
@@ -80,6 +88,9 @@ const struct real_server_kind real_server_nbdkit = {
 };
 const struct real_server_kind real_server_nbdkit_simple = {
 	.program = "nbdkit", .command = nbdkit_simple_command, .export_name = "",
+};
+const struct real_server_kind real_server_nbdkit_single = {
+	.program = "nbdkit", .command = nbdkit_single_command, .export_name = "",
 };
 const struct real_server_kind real_server_nbdkit_failing = {
 	.program = "nbdkit", .command = nbdkit_failing_command,

@@ -32,6 +32,7 @@ struct real_server_kind {
 
 extern const struct real_server_kind real_server_nbdkit;
 extern const struct real_server_kind real_server_nbdkit_simple;
+extern const struct real_server_kind real_server_nbdkit_single; /* no multi-conn */
 extern const struct real_server_kind real_server_nbdkit_failing; /* with EIO */
 extern const struct real_server_kind real_server_qemu_nbd;
 extern const struct real_server_kind real_server_nbd_server;

@@ -218,6 +218,10 @@ static void free_ones_are_found(void **state)
 	assert_int_equal(index, 3);
 	assert_false(blockdev_exists("nbd2"));
 	assert_true(blockdev_exists("nbd3"));
+	assert_int_equal(blockdev_queues("nbd3"), 0);
+	put("block/nbd3/mq/0/cpu_list", "0, 2\n");
+	put("block/nbd3/mq/1/cpu_list", "1, 3\n");
+	assert_int_equal(blockdev_queues("nbd3"), 2);
 	put("block/nbd3/pid", "9\n");
 	assert_int_equal(nbd_sysfs_find_free(&index, NULL), 0);
 	assert_int_equal(index, 2);

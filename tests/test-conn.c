@@ -407,6 +407,41 @@ static void changes_are_told(void **state)
 	rig_close();
 }
 
+/* A second connection, while the first is up. */
+static void another_goes_where_the_first_has_been(void **state)
+{
+	static struct conn other;
+	struct link_addrs *addrs = &rig_conn.own.list[0].addrs;
+	struct err err = { 0 };
+	int reserved = 0;
+
+	(void)state;
+	rig_open(false, true);
+	assert_int_equal(conn_probe(&rig_conn, &err), 0);
+	addrs->addr[1].sa_bytes++; /* to tell it */
+	rig_conn.dial.at = 1;	   /* that one has answered */
+	conn_init_another(&other, &rig_conn);
+	assert_int_equal(addrs->count, 1);
+	assert_int_equal(addrs->addr[0].sa_bytes, addrs->addr[1].sa_bytes);
+	assert_int_equal(other.own.list[0].addrs.count, 1);
+	assert_int_equal(other.own.list[0].addrs.addr[0].sa_bytes,
+			 addrs->addr[0].sa_bytes);
+	/* Its sockets are not those of the first. */
+	assert_int_equal(other.own.sockets.count, 0);
+	rig_until(CONN_UP);
+	assert_int_equal(sockets_prepare(&other.own.sockets, AF_INET,
+					 SOCKETS_COUNT, &reserved, &err), 0);
+	fake_net.server = FAKE_CHANGED;
+	assert_true(conn_open(&other, &err) < 0);
+	assert_int_equal(err.exit_code, X_REFUSED);
+	fake_net.server = FAKE_GOOD;
+	assert_int_equal(conn_open(&other, &err), 0);
+	assert_true(other.fd != rig_conn.fd);
+	assert_int_equal(rig_conn.state, CONN_UP);
+	conn_fini(&other);
+	rig_close();
+}
+
 static void no_socket_can_be_had(void **state)
 {
 	struct err err = { 0 };
@@ -606,6 +641,7 @@ int main(void)
 		cmocka_unit_test(living_link_is_adopted),
 		cmocka_unit_test(driver_needs_the_kernels_tls),
 		cmocka_unit_test(changes_are_told),
+		cmocka_unit_test(another_goes_where_the_first_has_been),
 		cmocka_unit_test(no_socket_can_be_had),
 		cmocka_unit_test(full_queue_is_tried_again),
 		cmocka_unit_test(servers_are_tried_in_order),

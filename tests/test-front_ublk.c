@@ -14,6 +14,7 @@
 #include "tests/engine_rig.h"
 
 #define SLOTS 8u
+#define QUEUE 3u
 #define CHAR_FD 50
 #define URING_FD 51
 
@@ -33,7 +34,7 @@ static void expect_command(uint32_t opcode, uint32_t tag, int32_t result)
 	memcpy(&io, c.argument, sizeof(io));
 	assert_int_equal(c.fd, CHAR_FD);
 	assert_int_equal(c.opcode, opcode);
-	assert_int_equal(io.q_id, 0);
+	assert_int_equal(io.q_id, QUEUE);
 	assert_int_equal(io.tag, tag);
 	assert_int_equal(io.result, result);
 	assert_true(io.addr == (uintptr_t)rig.e->requests[tag].data);
@@ -59,7 +60,7 @@ static int set_up(void **state)
 	memset(&front, 0, sizeof(front));
 	memset(descs, 0, sizeof(descs));
 	front_ublk_init(&front);
-	front_ublk_connect(&front, CHAR_FD, URING_FD, descs);
+	front_ublk_connect(&front, QUEUE, CHAR_FD, URING_FD, descs);
 	rig_open_pool(0, SLOTS, &front.front);
 	rig.e->mail.front_fd = -1;
 	engine_post(rig.e, MAIL_FRONT_UP);

@@ -41,6 +41,9 @@ static void fill(struct handover *to)
 		 sizeof(to->ends.list[0].addrs.where), "there");
 	to->export.size_bytes = 1ull << 40;
 	to->ends.sockets.count = 1;
+	to->ends.sockets.ready[0].fd = -1;
+	to->queues = 2;
+	to->more_sockets[0].count = 1;
 }
 
 /* In the program that was handed over to; argv as the first one gave it. */
@@ -53,9 +56,9 @@ static int resumed(int argc, char **argv)
 	if (handover_take(&h, &err) != 1 || argc != 3 ||
 	    strcmp(argv[1], "attach") || strcmp(argv[2], "the words"))
 		return 1;
-	fd = h.ends.sockets.ready[0].fd;
+	fd = h.more_sockets[0].ready[0].fd;
 	fill(&expected);
-	expected.ends.sockets.ready[0].fd = fd;
+	expected.more_sockets[0].ready[0].fd = fd;
 	if (memcmp(&h, &expected, sizeof(h)) != 0)
 		return 2;
 	/* It stays open, but not for whom this program executes. */
@@ -90,7 +93,7 @@ static pid_t start_supervisor(int signal_fd, int pipe_fd)
 	/* As in a service with a bounding set. */
 	(void)syscall(SYS_capset, &head, none);
 	fill(&h);
-	h.ends.sockets.ready[0].fd = pipe_fd;
+	h.more_sockets[0].ready[0].fd = pipe_fd;
 	for (;;) {
 		if (poll(&ready, 1, 10000) != 1 ||
 		    read(signal_fd, &info, sizeof(info)) != sizeof(info))
@@ -139,7 +142,7 @@ static void cannot_and_goes_on(void **state)
 	assert_int_equal(end_of(pid), 0);
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	fill(&h);
-	h.ends.sockets.ready[0].fd = fds[1];
+	h.more_sockets[0].ready[0].fd = fds[1];
 	/* Who asked is gone by now. */
 	assert_int_equal(handover_exec(&h, pid, 1, words), -ENOENT);
 	assert_int_equal(fcntl(fds[1], F_GETFD), FD_CLOEXEC);

@@ -162,7 +162,7 @@ static void the_lines_are_the_sum(void **state)
 	const struct attach_options o = { .swap = SWAP_YES, .slots = 64,
 					  .slot_bytes = 131072 };
 	struct sizing_line lines[SIZING_LINES_MAX];
-	struct host_needs needs = sizing_needs(&o);
+	struct host_needs needs = sizing_needs(&o, 1);
 	size_t i, k, count;
 	char name[16];
 
@@ -173,7 +173,7 @@ static void the_lines_are_the_sum(void **state)
 		snprintf(name, sizeof(name), "eth%zu", 77 + i);
 		put_card(name, cards[i], 1, "1500\n", "0x1003\n");
 		look();
-		count = sizing_kernel_lines(&o, &strangers, lines);
+		count = sizing_kernel_lines(&o, 1, &strangers, lines);
 		assert_in_range(count, 1, SIZING_LINES_MAX);
 		for (k = 0; k < count; k++)
 			sum += lines[k].bytes;

@@ -125,11 +125,14 @@ static const struct golden options_golden[] = {
 	  "attach --size=1048576 nbd://h/ nbd0" },
 	{ { "-c", "/dev/nbd0" }, "check /dev/nbd0" },
 	{ { "-check", "/dev/nbd0" }, "check /dev/nbd0" },
-	{ { "h", "nbd0", "-C", "1" }, "attach nbd://h/ nbd0" },
+	{ { "h", "nbd0", "-C", "1" },
+	  "attach --connections=1 nbd://h/ nbd0" },
 	{ { "h", "nbd0", "-connections", "4" },
-	  "nbd-client: -connections: one is used, for any number of "
-	  "requests at a time\n"
-	  "attach nbd://h/ nbd0" },
+	  "nbd-client: -connections: an nbd device has one, for any number of "
+	  "requests at a time; a ublk device can have several\n"
+	  "attach --connections=4 nbd://h/ nbd0" },
+	{ { "h", "ublkb0", "-C", "4000" },
+	  "attach --connections=8 nbd://h/ ublkb0" },
 	{ { "-d", "/dev/nbd0" }, "disconnect /dev/nbd0" },
 	{ { "-disconnect", "nbd0" }, "disconnect nbd0" },
 	{ { "h", "-F", "/c", "-K", "/k", "-A", "/ca" },

@@ -105,7 +105,7 @@ static void lines_of_nbdtab(void **state)
 		  "tlshostname=n,dead-timeout=3,timeout=4,conns=1\n",
 		  "nbd://h/@1 --tls=require@1 --tls-ca=/a@1 --tls-cert=/c@1 "
 		  "--tls-key=/k@1 --tls-hostname=n@1 --dead-timeout=3@1 "
-		  "--export=e@1" },
+		  "--connections=1@1 --export=e@1" },
 		{ "nbd0 h e tls,cacertfile=/a\n",
 		  "nbd://h/@1 --tls=require@1 --tls-ca=/a@1 --export=e@1" },
 		{ "nbd0 h e bs=512,bs=4096\n",

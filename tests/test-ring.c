@@ -138,6 +138,9 @@ static void event_read_and_write(void **state)
 	close(fd);
 }
 
+/* More at once than the submission queue holds. */
+#define RING_MANY (RING_ENTRIES + RING_ENTRIES / 2)
+
 /* ---- commands ---- */
 
 /* /dev/null knows commands and does nothing (drivers/char/mem.c). */
@@ -146,15 +149,15 @@ static void commands_of_drivers(void **state)
 	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int event = eventfd(0, EFD_CLOEXEC);
 	uint8_t argument[RING_COMMAND_BYTES] = { 1 };
-	struct op many[3 * RING_ENTRIES], refused = new_op();
+	struct op many[RING_MANY], refused = new_op();
 
 	(void)state;
-	for (size_t i = 0; i < 3 * RING_ENTRIES; i++) {
+	for (size_t i = 0; i < RING_MANY; i++) {
 		many[i] = new_op();
 		ring_command(&ring, &many[i].op, fd, 0, argument,
 			     sizeof(argument));
 	}
-	for (size_t i = 0; i < 3 * RING_ENTRIES; i++)
+	for (size_t i = 0; i < RING_MANY; i++)
 		assert_int_equal(end_of(&many[i]), 0);
 	ring_command(&ring, &refused.op, event, 0, argument, sizeof(argument));
 	assert_int_equal(end_of(&refused), -EOPNOTSUPP);
@@ -480,13 +483,13 @@ static void file_is_let_go(void **state)
 
 /* ---- many ---- */
 
-static struct op many[3 * RING_ENTRIES];
-static uint64_t words[3 * RING_ENTRIES];
+static struct op many[RING_MANY];
+static uint64_t words[RING_MANY];
 
 /* More at once than the submission queue holds. */
 static void more_than_the_queue_holds(void **state)
 {
-	const uint32_t count = 3 * RING_ENTRIES;
+	const uint32_t count = RING_MANY;
 	int fd = eventfd(0, 0);
 
 	(void)state;

@@ -94,14 +94,14 @@ static void ublk_takes_less(void **state)
 	size_t count;
 
 	(void)state;
-	needs = sizing_needs(&o);
+	needs = sizing_needs(&o, 1);
 	nbd_kbytes = host_needs_kbytes(&needs);
 	o.front = FRONT_UBLK;
-	needs = sizing_needs(&o);
+	needs = sizing_needs(&o, 1);
 	assert_true(needs.front_send_bytes + needs.front_receive_bytes == 0);
 	assert_true(host_needs_kbytes(&needs) < nbd_kbytes);
 	assert_int_equal(sizing_config(&o, &export).slots_reserve, o.slots);
-	count = sizing_kernel_lines(&o, &strangers, lines);
+	count = sizing_kernel_lines(&o, 1, &strangers, lines);
 	for (size_t i = 0; i < count; i++)
 		sum += lines[i].bytes;
 	assert_true(sum == (host_needs_kbytes(&needs) +
@@ -141,7 +141,7 @@ static void swap_windows_fit_the_buffers(void **state)
 						  .slot_bytes = size };
 		struct engine_config c = sizing_config(&o, &export);
 		struct socket_memory m = sizing_socket_memory(&o);
-		struct host_needs needs = sizing_needs(&o);
+		struct host_needs needs = sizing_needs(&o, 1);
 
 		assert_int_equal(c.open.tx_bytes, m.send_bytes);
 		assert_int_equal(c.open.rx_bytes,
@@ -242,14 +242,12 @@ static void reserve_decides_the_slots(void **state)
 	export.block_max = NBD_MAX_PAYLOAD_DEFAULT;
 }
 
-static void lines_are_the_sums(void **state)
+static void check_lines(struct engine_config c)
 {
-	struct engine_config c = config(SWAP_YES, 7, 20480);
 	struct sizing_line lines[SIZING_LINES_MAX];
 	uint64_t sum = 0;
 	size_t i, count;
 
-	(void)state;
 	count = sizing_pinned_lines(&c, lines);
 	for (i = 0; i < count; i++)
 		sum += lines[i].bytes;
@@ -259,6 +257,59 @@ static void lines_are_the_sums(void **state)
 	for (; i < count; i++)
 		sum += lines[i].bytes;
 	assert_int_equal(sum, sizing_footprint_bytes(&c));
+}
+
+static void lines_are_the_sums(void **state)
+{
+	struct engine_config c = config(SWAP_YES, 7, 20480);
+
+	(void)state;
+	check_lines(c);
+	c.queues = 3;
+	check_lines(c);
+	c.record_bytes = sizeof(struct records);
+	check_lines(c);
+}
+
+/* Each queue has slots and a connection of its own. */
+static void queues_are_multiples(void **state)
+{
+	struct attach_options o = { .front = FRONT_UBLK, .swap = SWAP_YES,
+				    .slots = 64,
+				    .slot_bytes = SLOT_BYTES_DEFAULT };
+	struct engine_config one = sizing_config(&o, &export), c;
+	struct host_needs needs = sizing_needs(&o, 4);
+
+	(void)state;
+	/* What is promised for one queue of the default depth. */
+	assert_true(sizing_footprint_bytes(&one) <= 24 * MIB);
+	assert_int_equal(needs.link_send_bytes,
+			 4 * sizing_needs(&o, 1).link_send_bytes);
+	assert_int_equal(needs.link_receive_bytes,
+			 4 * sizing_needs(&o, 1).link_receive_bytes);
+	o.connections = 4;
+	assert_int_equal(sizing_config(&o, &export).queues, 1);
+	export.flags = NBD_FLAG_CAN_MULTI_CONN;
+	c = sizing_config(&o, &export);
+	assert_int_equal(c.queues, 4);
+	assert_int_equal(c.slots, 64);
+	assert_int_equal(sizing_request_bytes(&c),
+			 4 * sizing_request_bytes(&one));
+	/* All of them together keep to what may be pinned. */
+	o.reserve_bytes = sizing_request_bytes(&c);
+	assert_int_equal(sizing_config(&o, &export).slots, 64);
+	o.reserve_bytes -= 1;
+	c = sizing_config(&o, &export);
+	assert_int_equal(c.slots, 63);
+	assert_true(sizing_request_bytes(&c) <= o.reserve_bytes);
+	/* Two servers do not share a cache. */
+	o.other_count = 1;
+	assert_int_equal(sizing_config(&o, &export).queues, 1);
+	o.other_count = 0;
+	/* nbd.ko would send past a connection that is only slow. */
+	o.front = FRONT_NBD;
+	assert_int_equal(sizing_config(&o, &export).queues, 1);
+	export.flags = 0;
 }
 
 /* Without an engine there is nothing to pin, and nothing between it and kernel. */
@@ -271,7 +322,7 @@ static void kernel_path(void **state)
 		.kernel_path = true,
 	};
 	struct engine_config c = sizing_config(&o, &export);
-	struct host_needs needs = sizing_needs(&o);
+	struct host_needs needs = sizing_needs(&o, 1);
 	struct sizing_line lines[SIZING_LINES_MAX];
 	uint64_t sum = 0;
 	size_t count = sizing_process_lines(&c, lines);
@@ -296,7 +347,7 @@ static void pair_buffers(void **state)
 	assert_true(sizing_pair_bytes(&swap) < sizing_pair_bytes(&disk));
 	/* A request of one page and its head must fit. */
 	assert_true(sizing_pair_bytes(&swap) >= 8192);
-	assert_true(sizing_needs(&swap).front_send_bytes >=
+	assert_true(sizing_needs(&swap, 1).front_send_bytes >=
 		    sizing_pair_bytes(&swap));
 }
 
@@ -313,6 +364,7 @@ int main(void)
 		cmocka_unit_test(pinned_is_what_is_carved),
 		cmocka_unit_test(reserve_decides_the_slots),
 		cmocka_unit_test(lines_are_the_sums),
+		cmocka_unit_test(queues_are_multiples),
 		cmocka_unit_test(kernel_path),
 		cmocka_unit_test(pair_buffers),
 	};

@@ -80,6 +80,44 @@ static void a_page_is_made_and_found(void **state)
 	assert_int_equal(stats_open("nbd0", &seen, NULL), -ENOENT);
 }
 
+static void a_copy_is_of_all_queues(void **state)
+{
+	static struct stats_page page, copy;
+
+	(void)state;
+	page.queues = 3;
+	page.data.heartbeat_ns = 50;
+	page.more[0].heartbeat_ns = 40;
+	page.more[1].heartbeat_ns = 60;
+	page.more[2].heartbeat_ns = 1; /* there is no fourth */
+	page.data.requests[STATS_READ] = 1;
+	page.more[0].requests[STATS_READ] = 2;
+	page.more[1].requests[STATS_READ] = 4;
+	page.more[2].requests[STATS_READ] = 8;
+	page.more[0].latency[STATS_OPS - 1][STATS_BUCKETS - 1] = 3;
+	page.more[0].low = page.more[1].low = 1;
+	page.more[1].stray_mallocs = 5; /* the last of the counters */
+	page.data.groups[0].limit_bytes = 10;
+	page.more[1].groups[0].limit_bytes = 20;
+	assert_int_equal(stats_heartbeat_ns(&page), 40);
+	stats_copy(&page, &copy);
+	assert_int_equal(copy.data.heartbeat_ns, 40);
+	assert_int_equal(copy.data.requests[STATS_READ], 7);
+	assert_int_equal(copy.data.latency[STATS_OPS - 1][STATS_BUCKETS - 1],
+			 3);
+	assert_int_equal(copy.data.low, 1);
+	assert_int_equal(copy.data.stray_mallocs, 5);
+	assert_int_equal(copy.data.groups[0].limit_bytes, 30);
+	assert_int_equal(page.data.requests[STATS_READ], 1);
+	/* Whatever another process says. */
+	page.queues = UINT32_MAX;
+	stats_copy(&page, &copy);
+	assert_int_equal(copy.data.requests[STATS_READ], 15);
+	page.queues = 0;
+	stats_copy(&page, &copy);
+	assert_int_equal(copy.data.requests[STATS_READ], 1);
+}
+
 static void a_living_page_is_not_replaced(void **state)
 {
 	struct stats_page *page, *second = NULL;
@@ -307,6 +345,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_page_is_made_and_found),
+		TEST(a_copy_is_of_all_queues),
 		TEST(a_living_page_is_not_replaced),
 		TEST(other_files_are_refused),
 		TEST(made_again),

@@ -394,6 +394,19 @@ static void silence_is_ended(void **state)
 	assert_int_equal(fakes[1].status, ALIVE);
 }
 
+/* One of several threads is enough. */
+static void silence_of_one_is_ended(void **state)
+{
+	(void)state;
+	begin_with_standby();
+	page.queues = 2;
+	page.more[0].heartbeat_ns = 1;
+	for (int i = 0; i < 100 && fakes[0].status == ALIVE; i++)
+		assert_int_equal(step_tick(true), 1);
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
+	assert_int_equal(page.watchdog_kills, 1);
+}
+
 /* Without a data thread it is the control thread's. */
 static void heartbeat_of_the_kernels_own_path(void **state)
 {
@@ -482,6 +495,28 @@ static void stuck_one_is_ended(void **state)
 	step_ticks(1);
 	assert_int_equal(count, 4);
 	assert_int_equal(fakes[1].status, ALIVE);
+}
+
+/* What other queues get done is no comfort to one that gets nothing done. */
+static void stuck_queue_is_ended(void **state)
+{
+	(void)state;
+	begin_stuck();
+	page.queues = 2;
+	page.data.states[REQUEST_WAITING] = 0;
+	page.more[0].heartbeat_ns = UINT64_MAX;
+	page.more[0].states[REQUEST_WAITING] = 1;
+	for (int i = 0; i < 20; i++) {
+		page.data.requests[STATS_READ]++;
+		step_ticks(1);
+	}
+	assert_int_equal(count, 3);
+	fakes[2].status = WORKER_ANSWERED;
+	for (int i = 0; i < 20 && fakes[0].status == ALIVE; i++) {
+		page.data.requests[STATS_READ]++;
+		step_ticks(1);
+	}
+	assert_int_equal(fakes[0].status, PROCESS_SIGNAL + SIGKILL);
 }
 
 static void server_does_not_answer(void **state)
@@ -586,10 +621,12 @@ int main(void)
 		cmocka_unit_test_setup(both_die, setup),
 		cmocka_unit_test_setup(detached, setup),
 		cmocka_unit_test_setup(silence_is_ended, setup),
+		cmocka_unit_test_setup(silence_of_one_is_ended, setup),
 		cmocka_unit_test_setup(heartbeat_of_the_kernels_own_path, setup),
 		cmocka_unit_test_setup(machine_stood_still, setup),
 		cmocka_unit_test_setup(watchdog_is_off, setup),
 		cmocka_unit_test_setup(stuck_one_is_ended, setup),
+		cmocka_unit_test_setup(stuck_queue_is_ended, setup),
 		cmocka_unit_test_setup(server_does_not_answer, setup),
 		cmocka_unit_test_setup(slow_is_not_stuck, setup),
 		cmocka_unit_test_setup(worker_is_replaced, setup),

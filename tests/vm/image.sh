@@ -172,7 +172,7 @@ image_guest_tools() {
 	for source in "$vm"/guest/*.c; do
 		name=${source##*/}
 		# shellcheck disable=SC2086 # a list of flags
-		"${CC:-cc}" $flags -iquote "$top" -o "$work/tools/${name%.c}" "$source"
+		"${CC:-cc}" $flags -iquote "$top" -o "$work/tools/${name%.c}" "$source" -luring
 	done
 	mv "$work/tools" "$tools"
 }
@@ -218,7 +218,7 @@ image_root() {
 	list=$work/root-files
 	{
 		echo "755 /usr/bin/busybox $busybox"
-		for name in hog gauge killer sink trap; do
+		for name in hog gauge half killer sink trap; do
 			echo "755 /usr/bin/$name $tools/$name"
 		done
 		echo "755 /usr/sbin/init $vm/guest/init"

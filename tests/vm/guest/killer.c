@@ -60,8 +60,11 @@ static uint64_t completed(void)
 {
 	uint64_t sum = 0;
 
-	for (int i = 0; i < STATS_OPS; i++)
+	for (int i = 0; i < STATS_OPS; i++) {
 		sum += page->data.requests[i];
+		for (uint32_t q = 0; q < QUEUES_MAX - 1; q++)
+			sum += page->more[q].requests[i];
+	}
 	return sum;
 }
 
