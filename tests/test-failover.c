@@ -21,6 +21,7 @@
 #include "nbd-client/standby.h"
 #include "tests/kernel_end.h"
 #include "tests/real_server.h"
+#include "tests/test_certs.h"
 
 #define DISK_BYTES (4u * MIB)
 #define BLOCK_BYTES (16u * KIB)
@@ -39,6 +40,7 @@ static struct run {
 	uint8_t scratch[BLOCK_BYTES];
 	bool pending[2 * BLOCKS]; /* a write that is under way */
 	uint32_t in_flight;
+	uint64_t gap_ns;  /* longest time without an answer */
 	uint32_t changes; /* links made after the first */
 	uint32_t dials;	  /* attempts of the active connection at that */
 } r;
@@ -119,10 +121,10 @@ static void turn(int most_ms)
 		engine_post(r.k.engine, MAIL_LINK_DROP);
 }
 
-/* Until all requests are answered; the longest time without an answer. */
-static uint64_t drain(uint32_t until)
+/* Until no more than so many requests wait for an answer. */
+static void drain(uint32_t until)
 {
-	uint64_t last_ns = clock_now_ns(), longest_ns = 0;
+	uint64_t last_ns = clock_now_ns();
 	uint32_t before = r.in_flight;
 
 	while (r.in_flight > until) {
@@ -130,16 +132,15 @@ static uint64_t drain(uint32_t until)
 
 		turn(1000);
 		now_ns = clock_now_ns();
-		if (now_ns - last_ns > longest_ns)
-			longest_ns = now_ns - last_ns;
+		if (now_ns - last_ns > r.gap_ns)
+			r.gap_ns = now_ns - last_ns;
 		if (r.in_flight < before)
 			last_ns = now_ns;
 		before = r.in_flight;
-		if (longest_ns > LONG_MS * NS_PER_MS)
+		if (r.gap_ns > LONG_MS * NS_PER_MS)
 			fail_msg("%u requests have no answer for %u ms",
 				 r.in_flight, LONG_MS);
 	}
-	return longest_ns;
 }
 
 static void until(struct conn *c, enum conn_state state, uint32_t at)
@@ -233,12 +234,17 @@ static void start_b(const struct real_server_kind *kind, bool same,
 static void open_run(const struct real_server_kind *kind, bool warm,
 		     uint32_t failback_ms)
 {
+	struct tls_options tls = { .hostname = "localhost" };
+
 	memset(&r, 0, sizeof(r));
 	srandom(1);
 	if (!real_server_start(&r.a, kind, DISK_BYTES))
 		skip();
 	r.a_runs = true;
-	if (kernel_end_open(&r.k, r.a.uri, DEPTH, BLOCK_BYTES, &r.err) < 0)
+	if (kind->scheme) /* an encrypted one */
+		tls.ca = test_certs("ca-cert.pem");
+	if (kernel_end_open_tls(&r.k, r.a.uri, tls.ca ? &tls : NULL, DEPTH,
+				BLOCK_BYTES, &r.err) < 0)
 		fail_msg("%s", r.err.text);
 	r.k.conn.on_change = on_change;
 	standby_init(&r.standby, &r.k.conn, failback_ms);
@@ -249,6 +255,7 @@ static void add_b(void)
 {
 	assert_int_equal(addr_parse(&r.addr_b, r.b.uri, &r.err), 0);
 	assert_int_equal(conn_add(&r.k.conn, &r.addr_b, &r.err), 0);
+	r.k.conn.ends->list[1].tls = r.k.conn.ends->list[0].tls;
 }
 
 static void close_run(void)
@@ -275,8 +282,6 @@ static int tear_down(void **state)
 
 static void killed_for_good(const struct real_server_kind *kind, bool warm)
 {
-	uint64_t gap_ns;
-
 	open_run(kind, warm, 0);
 	start_b(kind, true, DISK_BYTES);
 	add_b();
@@ -284,16 +289,17 @@ static void killed_for_good(const struct real_server_kind *kind, bool warm)
 	if (warm)
 		until(&r.standby.conn, CONN_READY, 1);
 	write_some(DEPTH);
+	r.gap_ns = 0;
 	kill_a();
 	write_some(DEPTH);
-	gap_ns = drain(0);
+	drain(0);
 	assert_int_equal(r.k.conn.at, 1);
 	assert_int_equal(r.changes, 1);
 	/* The other one is asked; nobody, if it waits already. */
 	assert_int_equal(r.dials, warm ? 0 : 1);
 	print_message("%s, %s: %llu us without an answer\n", kind->program,
 		      warm ? "warm" : "cold",
-		      (unsigned long long)(gap_ns / 1000));
+		      (unsigned long long)(r.gap_ns / 1000));
 	write_some(4 * BLOCKS);
 	check_blocks(BLOCKS);
 	close_run();
@@ -315,6 +321,13 @@ static void waiting_qemu_takes_over(void **state)
 {
 	(void)state;
 	killed_for_good(&real_server_qemu_nbd, true);
+}
+
+/* With the keys of the connection that has waited. */
+static void waiting_one_takes_over_in_tls(void **state)
+{
+	(void)state;
+	killed_for_good(&real_server_nbdkit_x509, true);
 }
 
 static void goes_back(void **state)
@@ -497,6 +510,8 @@ int main(void)
 		cmocka_unit_test_teardown(other_takes_over, tear_down),
 		cmocka_unit_test_teardown(waiting_one_takes_over, tear_down),
 		cmocka_unit_test_teardown(waiting_qemu_takes_over, tear_down),
+		cmocka_unit_test_teardown(waiting_one_takes_over_in_tls,
+					  tear_down),
 		cmocka_unit_test_teardown(goes_back, tear_down),
 		cmocka_unit_test_teardown(goes_where_it_is_told, tear_down),
 		cmocka_unit_test_teardown(other_export_is_refused, tear_down),
