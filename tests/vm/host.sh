@@ -43,7 +43,10 @@ act_server_start() {
 	nbdkit)
 		nbdkit -f -t 16 -i 10.77.0.1 -p "$2" ${3:+-r} -e "$1" \
 			${certificates:+--tls=require --tls-certificates="$tls"} \
-			file "$file" >>"$log/server.log" 2>&1 &
+			${key_errors:+--filter=error} file "$file" \
+			${key_errors:+error="$key_errors" error-rate=100% \
+				error-file="$work/fails-$1"} \
+			>>"$log/server.log" 2>&1 &
 		;;
 	qemu-nbd)
 		qemu-nbd -t -e 16 -f raw -x "$1" -b 10.77.0.1 -p "$2" ${3:+-r} \
@@ -111,6 +114,11 @@ act_server_unmute() { server_signal CONT "$1"; }
 act_share() {
 	ln -s "$2" "$work/content/$1"
 }
+
+# act_server_fail NAME, act_server_heal NAME: between these nbdkit fails all that it
+# is asked, with the errno of the key errors.
+act_server_fail() { : >"$work/fails-$1"; }
+act_server_heal() { rm "$work/fails-$1"; }
 
 # act_truncate NAME BYTES: served with this size to whoever connects next.
 act_truncate() {
