@@ -528,7 +528,7 @@ static int attach(int argc, char **argv, void (*ready)(const char *device),
 		line.options.front = device_prefer_ublk();
 	if (!rc && line.options.dry_run)
 		return dry_run(&line.options, &line.output, err);
-	if (!rc && !resumed)
+	if (!rc)
 		rc = look_first(&line, ready, err);
 	if (rc)
 		return rc > 0 ? 0 : rc;
@@ -567,7 +567,7 @@ const struct command cmd_attach = {
 		   "nbd+unix:///EXPORT?socket=PATH.\n"
 		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
 		   "first free one.\nauto is ublk where the kernel has what "
-		   "it takes, else nbd; the same without any.\n"
+		   "it takes, else nbd; so too without any.\n"
 		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
 	.examples = "  nbd-client attach --swapon=10 nbd://server/swap1\n"
