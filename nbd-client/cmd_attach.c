@@ -105,8 +105,8 @@ static const struct option_spec attach_options[] = {
 		  "with --swap on hosts below 1 GB: 1)" },
 	{ .name = "depth", .kind = OPTION_U32, .value = "COUNT",
 	  FIELD(options.slots), .min = SLOTS_MIN, .max = SLOTS_MAX,
-	  .help = "requests under way at a time, for each connection\n"
-		  "(default 64)" },
+	  .help = "requests under way at a time, for each\n"
+		  "connection (default 64)" },
 	{ .name = "slot-size", .kind = OPTION_SIZE32, .value = "BYTES",
 	  FIELD(options.slot_bytes), .min = SLOT_BYTES_MIN,
 	  .max = SLOT_BYTES_MAX, .help = "largest request (default 128K)" },
