@@ -542,7 +542,7 @@ const struct command cmd_attach = {
 		   "nbd+unix:///EXPORT?socket=PATH.\n"
 		   "DEV is /dev/nbdN or /dev/ublkbN; nbd and ublk take the "
 		   "first free one.\nauto is ublk where the kernel has what "
-		   "it takes, else nbd; the same without any.\n"
+		   "it takes, else nbd; so too without any.\n"
 		   "DEV alone: /etc/nbd-client.d/nbdN.conf says what is to be "
 		   "on it, or else a line\nin /etc/nbdtab.",
 	.examples = "  nbd-client attach --swapon=10 nbd://server/swap1\n"

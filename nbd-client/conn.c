@@ -22,13 +22,14 @@ const char *conn_where(const struct conn *c)
 
 /* ---- when to try, and where ---- */
 
-static void schedule(struct conn *c)
+/* The next attempt: a pause after since_ns. */
+static void schedule(struct conn *c, uint64_t since_ns)
 {
 	uint64_t pause_ms = c->backoff_ms;
 
 	/* Many clients of one server must not come back in step. */
 	pause_ms += (uint64_t)random() % (pause_ms / 2);
-	c->next_attempt_ns = clock_now_ns() + pause_ms * NS_PER_MS;
+	c->next_attempt_ns = since_ns + pause_ms * NS_PER_MS;
 	c->backoff_ms *= 2;
 	if (c->backoff_ms > CONN_BACKOFF_MAX_MS)
 		c->backoff_ms = CONN_BACKOFF_MAX_MS;
@@ -42,7 +43,7 @@ static void move_on(struct conn *c)
 	if (--c->left)
 		return;
 	c->left = c->round;
-	schedule(c);
+	schedule(c, c->attempt_ns);
 }
 
 /*
@@ -116,13 +117,16 @@ static enum conn_event act_wait(struct conn *c)
 static enum conn_event act_dial(struct conn *c)
 {
 	struct link_sockets source = sockets_source(&c->ends->sockets);
+	uint32_t dial_ms = c->handshake_ms;
 
+	if (c->known && dial_ms > CONN_DIAL_MS)
+		dial_ms = CONN_DIAL_MS;
 	c->attempts++;
+	c->attempt_ns = clock_now_ns();
 	c->tried = c->at;
 	c->failed = 0;
 	err_clear(&c->err);
-	link_dial_start(&c->dial, &conn_end(c)->addrs, &source,
-			(int)c->handshake_ms);
+	link_dial_start(&c->dial, &conn_end(c)->addrs, &source, (int)dial_ms);
 	return CONN_EV_STEP;
 }
 
@@ -220,6 +224,7 @@ static enum conn_event act_agreed(struct conn *c)
 	c->attempts = 0;
 	c->left = c->round;
 	c->mute = false;
+	c->answered = false;
 	c->up_since_ns = clock_now_ns();
 	return CONN_EV_NONE;
 }
@@ -342,10 +347,10 @@ static enum conn_event act_ended(struct conn *c)
 		c->at = endpoints_next(c->ends, c->at);
 	c->move_on = false;
 	c->next_attempt_ns = 0;
-	if (good)
+	if (good || c->answered)
 		c->backoff_ms = CONN_BACKOFF_MIN_MS;
-	else
-		schedule(c);
+	if (!good)
+		schedule(c, clock_now_ns());
 	return CONN_EV_NONE;
 }
 

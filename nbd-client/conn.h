@@ -26,9 +26,20 @@
 #include "nbd-client/link_tls.h"
 #include "nbd-client/records.h"
 
-/* First and longest pause between two attempts. */
+/*
+ * First and longest pause between two attempts, from the begin of one to that of
+ * the next. A machine stands still until its swap is back: the longest is short.
+ * It is the first again as soon as a link has been of any use.
+ */
 #define CONN_BACKOFF_MIN_MS 100u
-#define CONN_BACKOFF_MAX_MS 5000u
+#define CONN_BACKOFF_MAX_MS 1000u
+
+/*
+ * A request for a connection that is lost is repeated by the kernel after 1, 2, 4,
+ * 8 seconds and so on (since Linux 6.5 each second at first); when an attempt to
+ * reconnect takes that long, a new one is sooner there.
+ */
+#define CONN_DIAL_MS 5000u
 
 /*
  * A link that lasted so long was a good one: its loss is answered at once. One
@@ -92,10 +103,13 @@ struct conn {
 	uint32_t handshake_ms;
 	uint32_t request_timeout_ms; /* for link_set_patience() */
 	uint32_t backoff_ms;
+	uint64_t attempt_ns; /* when the last one began */
 	uint64_t next_attempt_ns;
 	uint64_t down_since_ns;
 	uint64_t up_since_ns;
-	bool mute; /* UP: set by the owner if it has had no answer on it */
+	/* Set by the owner before conn_shutdown(): */
+	bool mute;     /* it has asked on it, and had no answer */
+	bool answered; /* it has had one */
 	uint64_t attempts; /* since there was one; 0 from READY to FENCE */
 
 	/* The attempt that is being made, or was made last. */

@@ -56,6 +56,8 @@ static int connect_up(struct device *d, struct err *err)
 static int connect_again(struct device *d, struct err *err)
 {
 	(void)err;
+	for (uint32_t i = 0; i < d->page->endpoint_count; i++)
+		d->page->endpoints[i].link = STATS_LINK_DOWN;
 	d->queues[0].conn.unfenced = d->page->unfenced;
 	EACH_QUEUE(q, d) {
 		device_watch_link(q);

@@ -65,6 +65,7 @@ struct queue {
 	struct patience patience; /* with a server that is silent on it */
 	uint64_t silent_since_ns; /* if for longer than that lasts; else 0 */
 	const char *giving_up; /* why we end the link; or NULL */
+	bool unreachable;      /* that is why */
 	struct stats_data *data; /* its part of the page */
 	struct engine *engine; /* NULL: the kernel's own path; no front then */
 	struct front *front;

@@ -130,6 +130,12 @@ void device_standby_up(struct device *d)
 	d->standby.conn.on_change = on_standby_change;
 }
 
+/* The kernel's TLS stays on a socket: waiting must not use up the ready ones. */
+static bool may_wait(const struct device *d)
+{
+	return !d->options->kernel_path || !conn_end(&d->queues[0].conn)->tls;
+}
+
 /* ---- by command ---- */
 
 void device_reconnect(struct device *d, uint32_t number, uint32_t client)
@@ -156,6 +162,9 @@ void device_step_standby(struct device *d)
 	const struct err *err = &d->standby.err;
 	const char *why = standby_wants_drop(&d->standby, clock_now_ns());
 
+	d->standby.plentiful = d->page->state == STATS_LIVE &&
+			       d->pressure.watching && may_wait(d) &&
+			       pressure_is_plentiful(&d->pressure);
 	if (why)
 		device_give_up(&d->queues[0], why, 0);
 	switch (standby_outcome(&d->standby)) {

@@ -224,6 +224,7 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 	if (q->engine) {
 		patience_end(&q->patience);
 		q->conn.mute = atomic_load(&q->engine->news.link_mute);
+		q->conn.answered = atomic_load(&q->engine->news.link_answered);
 	}
 	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
 	    (error == EIO || error == EBADMSG || error == EINVAL))
@@ -231,6 +232,10 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 	if (!reason)
 		reason = error ? strerror(error) :
 				 "the server closed the connection";
+	/* As with one that breaks the protocol: others come first, and we end it. */
+	if (q->unreachable)
+		error = EPROTO;
+	q->unreachable = false;
 	/* The server ends an engine's operations; then comes NEWS_LINK_IDLE. */
 	conn_shutdown(&q->conn, error);
 	(void)device_show_error(d, reason);
@@ -359,9 +364,6 @@ void device_step_links(struct device *d, const struct pollfd *fds)
 		else if (q->engine)
 			device_step_probe(q);
 	}
-	d->standby.plentiful = d->page->state == STATS_LIVE &&
-			       d->pressure.watching &&
-			       pressure_is_plentiful(&d->pressure);
 	if (fds[d->queue_count].revents ||
 	    standby_due_ms(&d->standby, clock_now_ns()) == 0)
 		step_link(&d->queues[0]);

@@ -33,7 +33,7 @@ void device_recall_server(struct device *d);
 
 void device_standby_up(struct device *d);
 
-/* Whether a link is to be given up for another, and what came of a command. */
+/* Memory; whether a link is to be given up; what came of a command. */
 void device_step_standby(struct device *d);
 
 /* ---- device_serve.c ---- */

@@ -28,7 +28,7 @@ void device_watch_silence(struct queue *q)
 	bool silent = verdict != PATIENCE_KEPT;
 
 	d->page->probes += q->patience.probes - probes;
-	if (silent && !q->silent_since_ns)
+	if (verdict == PATIENCE_LOST && !q->silent_since_ns)
 		log_say(LOG_LEVEL_WARNING,
 			"%s: %s has owed an answer for %u s; asking on another connection",
 			d->path, conn_where(&q->conn),
@@ -38,10 +38,13 @@ void device_watch_silence(struct queue *q)
 			conn_where(&q->conn));
 	q->silent_since_ns = silent ? owed.since_ns : 0;
 	d->standby.leave &= silent;
-	if (verdict != PATIENCE_REPLACE)
-		return;
-	d->page->links_replaced++;
-	device_give_up(q, "the server answers on another one, not on this", 0);
+	if (verdict == PATIENCE_REPLACE) {
+		d->page->links_replaced++;
+		device_give_up(q, "the server answers on another one, not on this", 0);
+	} else if (verdict == PATIENCE_GONE) {
+		q->unreachable = true;
+		device_give_up(q, "the server's host acknowledges nothing", 0);
+	}
 }
 
 void device_step_probe(struct queue *q)

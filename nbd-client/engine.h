@@ -139,6 +139,7 @@ struct engine {
 		_Atomic int link_error; /* errno; 0: end of file */
 		const char *_Atomic link_reason; /* literal, or NULL */
 		_Atomic bool link_mute; /* asked, it has not said a word */
+		_Atomic bool link_answered;
 		_Atomic bool low; /* at the last look */
 		_Atomic uint64_t owed_since_ns; /* of struct engine_owed */
 		_Atomic uint64_t owed_offset;

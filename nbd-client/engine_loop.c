@@ -180,6 +180,7 @@ void engine_link_lost(struct engine *e, int error, const char *reason)
 	atomic_store(&e->news.link_reason, reason);
 	atomic_store(&e->news.link_mute,
 		     !e->heard_ns && !list_empty(&e->in_flight));
+	atomic_store(&e->news.link_answered, e->heard_ns != 0);
 	tell(e, NEWS_LINK_LOST);
 }
 

@@ -207,6 +207,22 @@ int link_queued(int fd)
 	return bytes;
 }
 
+/* Once may be bad luck, and a host that has no room is sent probes, too. */
+#define REPEATS 2
+
+bool link_is_unreachable(int fd, uint32_t ms)
+{
+	struct tcp_info info;
+	socklen_t bytes = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) < 0)
+		return false; /* a UNIX socket */
+	return (info.tcpi_retransmits >= REPEATS ||
+		info.tcpi_probes >= REPEATS) &&
+	       info.tcpi_last_ack_recv >= ms;
+}
+
 int link_family(int fd)
 {
 	int family = AF_UNSPEC;

@@ -64,4 +64,10 @@ int link_family(int fd);
 /* Bytes sent that the peer's host has not yet taken. */
 int link_queued(int fd);
 
+/*
+ * True if the peer's host was sent something again and again and has acknowledged
+ * nothing for so long. It may still be there, with a network that is gone.
+ */
+bool link_is_unreachable(int fd, uint32_t ms);
+
 #endif

@@ -111,6 +111,8 @@ static void tell_status(const struct stats_page *page, uint64_t now_ns)
 {
 	char status[sizeof(notify.status)], attempts[40] = "";
 	const char *low = page->memory_tight ? "; memory is tight" : "";
+	const char *uri = page->endpoint ? page->endpoints[page->endpoint].uri :
+					   page->uri;
 	const char *errors = page->data.states[REQUEST_PUT_OFF] ?
 				     "; the server fails requests" :
 			     is_silent(page, now_ns) ?
@@ -121,7 +123,7 @@ static void tell_status(const struct stats_page *page, uint64_t now_ns)
 			 page->connect_attempts);
 	if (page->link == STATS_LINK_UP)
 		snprintf(status, sizeof(status), "STATUS=serving %.160s%s%s",
-			 page->uri, errors, low);
+			 uri, errors, low);
 	else
 		snprintf(status, sizeof(status),
 			 "STATUS=link lost: %.160s; reconnecting%s%s",

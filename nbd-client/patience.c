@@ -74,6 +74,11 @@ enum patience_verdict patience_look(struct patience *p,
 		patience_end(p);
 		return PATIENCE_KEPT;
 	}
+	if (link_is_unreachable(p->probe.conn->fd,
+				(uint32_t)(p->limit_ns / NS_PER_MS))) {
+		patience_end(p);
+		return PATIENCE_GONE;
+	}
 	/* One that was stopped and goes on may answer the probe first. */
 	if (p->proved_ns && now_ns - p->proved_ns >= GRACE_NS)
 		return replace(p, now_ns);

@@ -5,7 +5,9 @@
  * the server and its store work and that the old connection does not, and only
  * then is that one to be replaced. Without an answer there is nothing better to
  * go to, and to send everything again would do harm: a server that is only slow
- * would work on each write twice, and the older one could come last.
+ * would work on each write twice, and the older one could come last. But if its
+ * host does not even acknowledge what it is sent, TCP would wait longer and longer
+ * before it tries again, and so miss when the host is back.
  *
  * Control thread.
  */
@@ -41,6 +43,7 @@ enum patience_verdict {
 	PATIENCE_KEPT,
 	PATIENCE_LOST,	  /* nobody knows yet whose fault it is */
 	PATIENCE_REPLACE, /* the connection's: to be told once */
+	PATIENCE_GONE,	  /* the server's host is not to be reached: likewise */
 };
 
 /*

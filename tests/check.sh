@@ -19,7 +19,8 @@ export PATH
 jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-swap-ublk vm-io
-	vm-steady vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach'
+	vm-steady vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach
+	vm-server-restart vm-link-loss'
 
 passed=0
 failed=0
@@ -141,6 +142,8 @@ step_vm_errors() { guest errors; }
 step_vm_host_6_12() { guest host kernel=6.12; }
 step_vm_host_6_1() { guest host kernel=6.1 nic=e1000e; }
 step_vm_attach_detach() { guest attach-detach front=nbd cycles=100; }
+step_vm_server_restart() { guest server-restart front=nbd; }
+step_vm_link_loss() { guest link-loss front=ublk; }
 
 # ---- running and counting them ----
 

@@ -425,6 +425,12 @@ int link_queued(int fd)
 	return fake_net.queued;
 }
 
+bool link_is_unreachable(int fd, uint32_t ms)
+{
+	end_of(fd);
+	return fake_net.unacknowledged_ms >= ms;
+}
+
 int link_family(int fd)
 {
 	return end_of(fd)->family;

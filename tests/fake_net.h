@@ -41,6 +41,7 @@ struct fake_net {
 	uint64_t made;
 	uint64_t faults; /* a closed socket was used */
 	int queued;	 /* link_queued() */
+	uint32_t unacknowledged_ms; /* link_is_unreachable() for so long */
 	uint16_t asked;	 /* the last request: its command, and place */
 	uint64_t asked_offset;
 	uint32_t asked_bytes;

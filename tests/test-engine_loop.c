@@ -435,6 +435,7 @@ static void longest_debt_is_shown(void **state)
 	expect_owed(sign_ns, 8192, true, false);
 	rig_link_down();
 	assert_false(atomic_load(&rig.e->news.link_mute));
+	assert_true(atomic_load(&rig.e->news.link_answered));
 	expect_owed(0, 0, false, false);
 	sign_ns = later();
 	rig_link_up();
@@ -442,6 +443,7 @@ static void longest_debt_is_shown(void **state)
 	expect_owed(sign_ns, 8192, true, false);
 	rig_link_down();
 	assert_true(atomic_load(&rig.e->news.link_mute));
+	assert_false(atomic_load(&rig.e->news.link_answered));
 	rig_link_up();
 	assert_int_equal(rig_serve_all(), 1);
 	later();

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <setjmp.h>
@@ -24,6 +25,7 @@
 
 #include "common/addr.h"
 #include "common/clock.h"
+#include "nbd-client/link_io.h"
 #include "nbd-client/link_talk.h"
 #include "nbd-client/link_tcp.h"
 #include "tests/script_server.h"
@@ -381,6 +383,64 @@ static void connect_to_itself_is_refused(void **state)
 	assert_int_equal(stock.given, 1);
 }
 
+/* ---- A host that is gone ---- */
+
+#define GONE_MS 1000u
+
+/* Nothing comes to a socket any more, and its kernel acknowledges nothing. */
+static void pull_cable(int fd)
+{
+	struct sock_filter none = { BPF_RET | BPF_K, 0, 0, 0 };
+	const struct sock_fprog drop = { 1, &none };
+
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &drop,
+				    sizeof(drop)), 0);
+}
+
+/* A server that reads nothing, full or not, until its host is gone, too. */
+static void check_unreachable(bool full)
+{
+	static const char bytes[65536];
+	struct link_addrs addrs = { .where = "a silent server" };
+	uint64_t start_ns;
+	uint16_t port;
+	int listener = listen_on_loopback(&port, 1);
+	int fd = -1, server;
+
+	add_addr(&addrs, port);
+	assert_int_equal(link_connect(&addrs, PATIENT_MS, &fd, &err), 0);
+	server = accept(listener, NULL, NULL);
+	while (link_send(fd, bytes, sizeof(bytes)) > 0 && full)
+		;
+	for (start_ns = clock_now_ns(); ms_since(start_ns) < 2 * GONE_MS;) {
+		assert_false(link_is_unreachable(fd, GONE_MS / 2));
+		usleep(10000);
+	}
+	pull_cable(server);
+	start_ns = clock_now_ns();
+	link_send(fd, bytes, 1);
+	while (!link_is_unreachable(fd, GONE_MS)) {
+		assert_true(ms_since(start_ns) < PATIENT_MS);
+		usleep(10000);
+	}
+	close(fd);
+	close(server);
+	close(listener);
+}
+
+static void host_that_is_gone(void **state)
+{
+	int pair[2];
+
+	(void)state;
+	check_unreachable(false);
+	check_unreachable(true);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_false(link_is_unreachable(pair[0], 0));
+	close(pair[0]);
+	close(pair[1]);
+}
+
 /* ---- A server that misbehaves ---- */
 
 static const struct hostile {
@@ -524,6 +584,7 @@ int main(void)
 		T(connect_tries_all),
 		T(connect_with_given_sockets),
 		T(connect_to_itself_is_refused),
+		T(host_that_is_gone),
 		T(servers_that_misbehave),
 	};
 

@@ -181,6 +181,12 @@ static void status_only_when_new(void **state)
 	assert_string_equal(hear(), "STATUS=serving nbd://server/swap; "
 				    "the server does not answer");
 	page.request_timeout_ms = 0;
+	page.endpoint = 1;
+	snprintf(page.endpoints[1].uri, sizeof(page.endpoints[1].uri),
+		 "nbd://other/swap");
+	notify_step(&page, START_NS + 6 * NS_PER_S);
+	assert_string_equal(hear(), "STATUS=serving nbd://other/swap");
+	page.endpoint = 0;
 }
 
 /* A manager that does not listen misses nothing that still holds. */

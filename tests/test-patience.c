@@ -240,6 +240,28 @@ static void slow_link_is_not_silent(void **state)
 	rig_close();
 }
 
+/* Nobody is asked there; but before its time it is not gone. */
+static void host_is_gone(void **state)
+{
+	(void)state;
+	begin(false);
+	fake_net.unacknowledged_ms = RIG_REQUEST_MS;
+	fake_clock_advance_us(LIMIT_US - 1);
+	assert_int_equal(look(), PATIENCE_KEPT);
+	fake_clock_advance_us(1);
+	assert_int_equal(look(), PATIENCE_GONE);
+	assert_int_equal(rig_patience.probes, 0);
+	expect_rest();
+	/* also one that is being asked */
+	fake_net.unacknowledged_ms--;
+	assert_int_equal(look(), PATIENCE_LOST);
+	assert_int_equal(rig_patience.probe.stage, PROBE_DIAL);
+	fake_net.unacknowledged_ms++;
+	assert_int_equal(look(), PATIENCE_GONE);
+	expect_rest();
+	rig_close();
+}
+
 /* A request that takes long must come to its end some time. */
 static void patience_grows_and_is_forgotten(void **state)
 {
@@ -283,6 +305,7 @@ int main(void)
 		cmocka_unit_test(asks_for_what_is_owed),
 		cmocka_unit_test(sign_of_life_ends_it),
 		cmocka_unit_test(slow_link_is_not_silent),
+		cmocka_unit_test(host_is_gone),
 		cmocka_unit_test(patience_grows_and_is_forgotten),
 		cmocka_unit_test(no_limit_no_end),
 	};

@@ -10,6 +10,7 @@
 #	=KEY VALUE	a fact for the result; the first value of a key counts
 #	?ID ACTION ARG…	do ACTION now (act_ACTION below); answered with
 #			"ID ok TEXT" or "ID err TEXT"
+#	@ACTION ARG…	do it now; nobody waits for an answer
 # and "!end STATUS", written by this side, when QEMU has ended.
 # shellcheck disable=SC2154 # run exports: vm work log key_* and what to boot
 set -eu
@@ -90,13 +91,25 @@ act_server_start() {
 	done
 }
 
-# act_server_stop NAME: kill a server; its content stays.
-act_server_stop() {
-	pid=$(cat "$work/server-$1.pid")
+# server_signal SIGNAL NAME
+server_signal() {
+	pid=$(cat "$work/server-$2.pid")
 	case $key_server in
-	nbd-server) kill -KILL -- "-$pid" ;; # a process for each connection
-	*) kill -KILL "$pid" ;;
+	nbd-server) kill "-$1" -- "-$pid" ;; # a process for each connection
+	*) kill "-$1" "$pid" ;;
 	esac
+}
+
+# act_server_stop NAME: kill a server; its content stays.
+act_server_stop() { server_signal KILL "$1"; }
+
+# act_server_mute NAME, act_server_unmute NAME: connections to it are made by the
+# kernel, and what is sent to it is taken; but it says nothing.
+act_server_mute() { server_signal STOP "$1"; }
+act_server_unmute() { server_signal CONT "$1"; }
+# act_share NAME OTHER: a server of NAME will have the same store as one of OTHER.
+act_share() {
+	ln -s "$2" "$work/content/$1"
 }
 
 # act_truncate NAME BYTES: served with this size to whoever connects next.
@@ -124,6 +137,64 @@ act_serve_text() {
 # act_flood KIND PORT AMOUNT: strangers' traffic to the guest (guest/flood.c).
 act_flood() {
 	"$tools/flood" "$1" 10.77.0.2 "$2" "$3" >>"$log/host.log" 2>&1 &
+}
+
+# act_link up|down: while it is down all packets are lost, on both ways.
+act_link() {
+	ip link set dev tap0 "$1"
+}
+
+# act_cut PORT: reset the connections to a server.
+act_cut() {
+	ss -HKtn state established "sport = :$1"
+}
+
+# act_host_gone NAME PORT: the server's host loses its power; nobody is told.
+act_host_gone() {
+	act_link down
+	act_server_stop "$1"
+	ss -HKtan "sport = :$2"
+}
+
+# act_host_back NAME PORT MB: it has booted, and knows nothing of connections.
+act_host_back() {
+	[ -z "$(ss -Htan "sport = :$2")" ] || {
+		echo "connections of before are still there"
+		return 1
+	}
+	act_server_start "$@" && act_link up
+}
+
+# act_slow RATE SECONDS: so many bits a second each way, and a round trip of more
+# than 100 ms: the machine's card gets and sends packets only that often.
+act_slow() {
+	ip link add ifb0 type ifb
+	ip link set ifb0 up
+	tc qdisc add dev tap0 ingress
+	tc filter add dev tap0 parent ffff: protocol all u32 match u32 0 0 \
+		action mirred egress redirect dev ifb0
+	for card in tap0 ifb0; do
+		tc qdisc add dev $card root tbf rate "$1" burst 4k latency 200ms
+	done
+	delay on
+	busybox ping -q -w "$2" 10.77.0.2 >"$work/slow"
+	delay off
+	for card in tap0 ifb0; do
+		tc -s qdisc show dev $card root >>"$work/slow"
+		tc qdisc del dev $card root
+	done
+	tc qdisc del dev tap0 ingress
+	ip link del ifb0
+}
+
+delay() {
+	echo "qom-set /objects/delay status $1" | busybox nc -w 1 127.0.0.1 4444 >/dev/null
+}
+
+# act_slow_was: the shortest round trip in ms, and bytes to and from the guest.
+act_slow_was() {
+	sed -n -e 's/^round-trip.* = \([0-9]*\).*/\1/p' -e 's/^ Sent \([0-9]*\) .*/\1/p' \
+		"$work/slow" | tr '\n' ' '
 }
 
 # act_small_packets: send the guest no packet larger than the wire's, for a
@@ -156,13 +227,42 @@ act_later() {
 	) &
 }
 
+# act_swapping: the guest's gauge says that memory is used up.
+act_swapping() {
+	: >"$work/swapping"
+}
+
+# act_at SECONDS ACTION ARG…: likewise, so long after that.
+act_at() {
+	undone=$work/at.$1.$2
+	: >"$undone"
+	(
+		until [ -e "$work/swapping" ]; do sleep 0.1; done
+		sleep "$1"
+		action=$2
+		shift 2
+		"act_$action" "$@" >>"$log/host.log" 2>&1 && rm "$undone"
+		wait
+	) &
+}
+
+# act_at_done: whether all of that has been done.
+act_at_done() {
+	for file in "$work"/at.*; do
+		[ ! -e "$file" ] || {
+			echo "${file##*/}"
+			return 1
+		}
+	done
+}
+
 # ---- the guest
 
 # Five-level paging and protection keys are what few machines have and emulate
 # badly: a guest once died of a double fault with flags that cannot be.
 guest_start() {
 	# Left over from a guest that did not boot.
-	rm -f "$work/port.in" "$work/port.out"
+	rm -f "$work/port.in" "$work/port.out" "$work/swapping" "$work"/at.*
 	mkfifo "$work/port.in" "$work/port.out"
 	case $key_nic in
 	virtio) card=virtio-net-pci ;;
@@ -190,6 +290,8 @@ guest_start() {
 			-device virtio-blk-pci,drive=d1 "$@" \
 			-netdev tap,id=n0,ifname=tap0,script=no,downscript=no \
 			-device "$card,netdev=n0,romfile=" \
+			-object filter-buffer,id=delay,netdev=n0,interval=100000,status=off \
+			-monitor tcp:127.0.0.1:4444,server=on,wait=off \
 			-serial "file:$log/console.log" \
 			-chardev "pipe,id=port,path=$work/port" -serial chardev:port \
 			>"$log/qemu.log" 2>&1 || status=$?
@@ -227,6 +329,10 @@ guest_serve() {
 		'?'*)
 			# shellcheck disable=SC2086 # words are meant
 			answer ${line#?}
+			;;
+		'@'*)
+			# shellcheck disable=SC2086 # words are meant
+			act_${line#?} >>"$log/host.log" 2>&1 || :
 			;;
 		esac
 	done <&3

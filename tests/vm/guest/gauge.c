@@ -7,11 +7,12 @@
  * Makes the file PROGRESS for hog, then every 100 ms looks whether hog's
  * counter or the kernel's swap counters have moved, and remembers the longest
  * time in which nothing did, from hog's begin to its end.  Prints a line
- * "#gauge KEY=VALUE ..." each second to OUTPUT (a serial port in a guest), and
- * at its end, on SIGTERM, "=KEY VALUE" lines, and the longest gap in
- * milliseconds on standard output.  After STALL_SECONDS without
- * progress it says so; with "sysrq" it then also has the kernel print what
- * every task waits for and resets the machine, which could not end by itself.
+ * "#gauge KEY=VALUE ..." each second to OUTPUT (a serial port in a guest), a line
+ * "@swapping" when memory is used up, and at its end, on SIGTERM, "=KEY VALUE"
+ * lines, and the longest gap in milliseconds on standard output.  After
+ * STALL_SECONDS without progress it says so; with "sysrq" it then also has the
+ * kernel print what every task waits for and resets the machine, which could not
+ * end by itself.
  *
  * It must go on when nothing else does: locked, FIFO, IO_FLUSHER, never chosen
  * by the OOM killer, all its files open from the start.  Reading /proc can wait
@@ -41,6 +42,7 @@
 
 #define TICK_NS 100000000
 #define TICKS_PER_LINE 10
+#define USED_UP_PAGES 4096 /* that were swapped out */
 #define TEXT_BYTES 32768
 
 /* Everything that is sampled; written by the reader thread alone. */
@@ -266,6 +268,7 @@ static void watch(long long stall_ms, int sysrq_fd)
 	const struct timespec tick = { .tv_nsec = TICK_NS };
 	long long start_ms = now_ms(), moved_ms = start_ms, longest_ms = 0;
 	uint64_t last = 0;
+	bool used_up = false;
 
 	for (unsigned tick_count = 1; !ended; tick_count++) {
 		uint64_t phase = progress->phase;
@@ -281,6 +284,10 @@ static void watch(long long stall_ms, int sysrq_fd)
 		last = sum;
 		if (ms - moved_ms > stall_ms)
 			stall(sysrq_fd, longest_ms);
+		if (!used_up && since(PSWPOUT) > USED_UP_PAGES) {
+			used_up = true;
+			PRINT("@swapping\n");
+		}
 		if (tick_count % TICKS_PER_LINE == 0)
 			print_line(ms - start_ms);
 		nanosleep(&tick, NULL);

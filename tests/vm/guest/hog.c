@@ -7,12 +7,14 @@
  * Writes pages of pseudo-random words, a different content per page and pass,
  * and reads back what it wrote: runs of neighbours and single random pages
  * mixed.  When the time is over one full pass verifies all pages, so "no
- * mismatch" always means that everything was read.  It is the victim: nothing
- * protects it.  PROGRESS is a file that gauge made and watches.
+ * mismatch" always means that everything was read; SIGTERM ends the time early.
+ * It is the victim: nothing protects it.  PROGRESS is a file that gauge made and
+ * watches.
  *
  * Prints "KEY VALUE" lines; exit status 1 when a page was not as written.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +34,7 @@ static uint32_t *pass_of;	/* the pass that last wrote each page */
 static uint64_t page_count;
 static uint64_t seed;
 static struct progress *progress;
+static volatile sig_atomic_t ended;
 
 static uint64_t mix(uint64_t x)
 {
@@ -128,6 +131,12 @@ static void *map(uint64_t bytes)
 	return p;
 }
 
+static void on_term(int signal_number)
+{
+	(void)signal_number;
+	ended = 1;
+}
+
 int main(int argc, char **argv)
 {
 	double start = now(), seconds, used;
@@ -152,6 +161,7 @@ int main(int argc, char **argv)
 		perror("hog: progress file");
 		return 2;
 	}
+	signal(SIGTERM, on_term);
 	seed = mix((uint64_t)(start * 1e9));
 	memory = map(page_count * PAGE_BYTES);
 	pass_of = map(page_count * sizeof(*pass_of));
@@ -162,7 +172,7 @@ int main(int argc, char **argv)
 	for (page = 0; page < page_count; page++)
 		write_page(page, pass);
 	progress->phase = PHASE_MIX;
-	while (now() - start < seconds) {
+	while (!ended && now() - start < seconds) {
 		pass++;
 		for (unsigned i = 0; i < 16; i++)
 			step(pass);

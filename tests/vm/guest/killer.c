@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * killer: kills the process that serves a device, again and again, and measures
- * how long nothing was served.
+ * killer: kills the process that serves a device, or its link, again and again, and
+ * measures how long nothing was served.
  *
  *	killer STATUS_PAGE EVERY_SECONDS COUNT worker|worker+standby|stop|freeze
  *	killer STATUS_PAGE EVERY_SECONDS COUNT PROGRAM
+ *	killer STATUS_PAGE EVERY_REQUESTS COUNT @ACTION [SECONDS]
  *
  * It knows whom from the status page, and when service is back from the same:
  * a request that is counted as completed after the death of one was completed by
  * another. With "stop" the first one is stopped and not killed.  With "freeze" all
  * of the client is stopped for some seconds and goes on when the worker has been
  * killed.  PROGRAM is a path: it does not kill, but is called with "upgrade DEVICE".
- * Prints a line "=KEY VALUE" for each result; exit status 1: service did not come
- * back.
+ * With an action the host is asked for that, on descriptor 3, and it is the link that
+ * has to be lost and back; it ends early SECONDS after the first time.  Prints a line
+ * "=KEY VALUE" for each result; exit status 1: service did not come back.
  *
  * Locked, FIFO, never chosen by the OOM killer: it must go on when nothing else
  * does.  Below the client's priorities, so that it takes nothing from it.
@@ -35,6 +37,7 @@
 #define POLL_NS 1000000
 #define BACK_TIMEOUT_MS 60000
 #define FREEZE_SECONDS 6
+#define PORT_FD 3
 
 static const volatile struct stats_page *page;
 
@@ -116,6 +119,15 @@ static bool upgrade(const char *program, pid_t worker)
 	return true;
 }
 
+/* False when there was none in time. */
+static bool wait_request(uint64_t since_ms)
+{
+	for (uint64_t last = completed(); completed() == last; nap())
+		if (now_ms() - since_ms > BACK_TIMEOUT_MS)
+			return false;
+	return true;
+}
+
 /* Milliseconds until requests are completed again, or -1. */
 static int64_t strike(const char *what, bool stop)
 {
@@ -142,10 +154,27 @@ static int64_t strike(const char *what, bool stop)
 		if (now_ms() - begin > BACK_TIMEOUT_MS)
 			return -1;
 	}
-	for (last = completed(); completed() == last; nap())
+	return wait_request(begin) ? (int64_t)(now_ms() - begin) : -1;
+}
+
+/* The same for the link: from when it is seen to be lost. */
+static int64_t cut(const char *action, uint64_t every)
+{
+	uint64_t links, begin, last = completed();
+
+	for (begin = now_ms(); completed() - last < every; nap())
 		if (now_ms() - begin > BACK_TIMEOUT_MS)
 			return -1;
-	return (int64_t)(now_ms() - begin);
+	links = page->reconnects;
+	dprintf(PORT_FD, "%s\n", action);
+	for (begin = now_ms();
+	     page->link == STATS_LINK_UP && page->reconnects == links; nap())
+		if (now_ms() - begin > BACK_TIMEOUT_MS)
+			return -1;
+	for (begin = now_ms(); page->reconnects == links; nap())
+		if (now_ms() - begin > BACK_TIMEOUT_MS)
+			return -1;
+	return wait_request(begin) ? (int64_t)(now_ms() - begin) : -1;
 }
 
 static int compare(const void *a, const void *b)
@@ -154,19 +183,42 @@ static int compare(const void *a, const void *b)
 	       (*(const int64_t *)a < *(const int64_t *)b);
 }
 
-#define STRIKES_MAX 1000
+#define STRIKES_MAX 10000
+#define STRIKES_LISTED 100
+
+static void print_times(int64_t *times, size_t count)
+{
+	printf("=interruptions %zu\n", count);
+	if (count <= STRIKES_LISTED) {
+		printf("=interruptions_ms [");
+		for (size_t i = 0; i < count; i++)
+			printf("%s%" PRId64, i ? "," : "", times[i]);
+		printf("]\n");
+	}
+	if (!count)
+		return;
+	qsort(times, count, sizeof(times[0]), compare);
+	printf("=interruption_median_ms %" PRId64
+	       "\n=interruption_p99_ms %" PRId64
+	       "\n=interruption_max_ms %" PRId64 "\n",
+	       times[count / 2], times[(count * 99 + 99) / 100 - 1],
+	       times[count - 1]);
+}
 
 int main(int argc, char **argv)
 {
 	static int64_t times[STRIKES_MAX];
+	uint64_t end_ms = UINT64_MAX;
+	const char *what;
 	bool stop;
 	int count, every, fd, done;
 
-	if (argc != 5)
+	if (argc != 5 && argc != 6)
 		return 2;
 	every = atoi(argv[2]);
 	count = atoi(argv[3]);
-	stop = !strcmp(argv[4], "stop");
+	what = argv[4];
+	stop = !strcmp(what, "stop");
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC);
 	page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, fd, 0);
 	if (page == MAP_FAILED || count > STRIKES_MAX) {
@@ -174,20 +226,18 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	protect();
-	for (done = 0; done < count; done++) {
-		sleep((unsigned int)every);
-		times[done] = strike(argv[4], stop && done == 0);
+	for (done = 0; done < count && now_ms() < end_ms; done++) {
+		if (what[0] == '@') {
+			times[done] = cut(what, (uint64_t)every);
+		} else {
+			sleep((unsigned int)every);
+			times[done] = strike(what, stop && done == 0);
+		}
 		if (times[done] < 0)
 			break;
+		if (done == 0 && argc == 6)
+			end_ms = now_ms() + (uint64_t)atoi(argv[5]) * 1000;
 	}
-	printf("=interruptions_ms [");
-	for (int i = 0; i < done; i++)
-		printf("%s%" PRId64, i ? "," : "", times[i]);
-	printf("]\n");
-	qsort(times, (size_t)done, sizeof(times[0]), compare);
-	if (done)
-		printf("=interruption_median_ms %" PRId64
-		       "\n=interruption_max_ms %" PRId64 "\n",
-		       times[done / 2], times[done - 1]);
-	return done < count;
+	print_times(times, (size_t)done);
+	return done < count && now_ms() < end_ms;
 }

@@ -7,6 +7,7 @@
 # shellcheck shell=sh disable=SC1091,SC2154 # files of the guest; keys come from env
 
 . /run/vm/env
+. /run/vm/pressure.sh
 stock=/usr/libexec/stock-nbd-client
 host=10.77.0.1
 
