@@ -6,10 +6,10 @@
  *
  * Makes the file PROGRESS for hog, then every 100 ms looks whether hog's
  * counter or the kernel's swap counters have moved, and remembers the longest
- * time in which nothing did, from hog's begin to its end.  Prints a line
- * "#gauge KEY=VALUE ..." each second to OUTPUT (a serial port in a guest), a line
- * "@swapping" when memory is used up, and at its end, on SIGTERM, "=KEY VALUE"
- * lines, and the longest gap in milliseconds on standard output.  After
+ * time in which none did, and in which hog's did not, from its begin to its end.
+ * Prints a line "#gauge KEY=VALUE ..." each second to OUTPUT (a serial port in a
+ * guest), a line "@swapping" when memory is used up, and at its end, on SIGTERM,
+ * "=KEY VALUE" lines, and both times in milliseconds on standard output.  After
  * STALL_SECONDS without progress it says so; with "sysrq" it then also has the
  * kernel print what every task waits for and resets the machine, which could not
  * end by itself.
@@ -231,10 +231,30 @@ static void print_line(long long ms)
 	last_ms = ms;
 }
 
-static void print_totals(long long longest_ms)
+/* How long something stood still. */
+struct still {
+	uint64_t last;
+	long long moved_ms;
+	long long longest_ms;
+};
+
+static struct still all, hog; /* all: hog's counter and the kernel's */
+
+static void follow(struct still *s, uint64_t counter, long long ms, bool idle)
 {
-	PRINT("=longest_gap_ms %lld\n=pswpin %llu\n=pswpout %llu\n",
-	      longest_ms, since(PSWPIN), since(PSWPOUT));
+	if (idle)
+		s->moved_ms = ms;
+	if (ms - s->moved_ms > s->longest_ms)
+		s->longest_ms = ms - s->moved_ms;
+	if (counter != s->last)
+		s->moved_ms = ms;
+	s->last = counter;
+}
+
+static void print_totals(void)
+{
+	PRINT("=longest_gap_ms %lld\n=hog_gap_ms %lld\n=pswpin %llu\n=pswpout %llu\n",
+	      all.longest_ms, hog.longest_ms, since(PSWPIN), since(PSWPOUT));
 	PRINT("=counters {\"oom_kill\":%llu,\"allocstall\":%llu,\"PFMemallocDrop\":%llu,\"TCPTimeouts\":%llu,\"TCPRcvQDrop\":%llu,\"PruneCalled\":%llu,\"samples\":%llu}\n",
 	      since(OOM_KILL), since(ALLOCSTALL), since(PFMEMALLOC_DROP),
 	      since(TCP_TIMEOUTS), since(TCP_RCVQ_DROP), since(PRUNE_CALLED),
@@ -242,16 +262,16 @@ static void print_totals(long long longest_ms)
 }
 
 /* Tell what every task waits for, then give the machine back. */
-static void stall(int sysrq_fd, long long longest_ms)
+static void stall(int sysrq_fd)
 {
 	static const char keys[] = "8wmt";
 	const struct timespec pause = { .tv_sec = 2 };
 
 	PRINT("=result stall\n=reason no progress for %lld ms\n=hog_phase %llu\n=pages_verified %llu\n=mismatches %llu\n",
-	      longest_ms, (unsigned long long)progress->phase,
+	      all.longest_ms, (unsigned long long)progress->phase,
 	      (unsigned long long)progress->verified,
 	      (unsigned long long)progress->mismatches);
-	print_totals(longest_ms);
+	print_totals();
 	if (sysrq_fd < 0)
 		exit(1);
 	for (unsigned i = 0; keys[i]; i++)
@@ -266,24 +286,19 @@ static void stall(int sysrq_fd, long long longest_ms)
 static void watch(long long stall_ms, int sysrq_fd)
 {
 	const struct timespec tick = { .tv_nsec = TICK_NS };
-	long long start_ms = now_ms(), moved_ms = start_ms, longest_ms = 0;
-	uint64_t last = 0;
+	long long start_ms = now_ms();
 	bool used_up = false;
 
+	all.moved_ms = hog.moved_ms = start_ms;
 	for (unsigned tick_count = 1; !ended; tick_count++) {
-		uint64_t phase = progress->phase;
-		uint64_t sum = progress->ops + values[PSWPIN] + values[PSWPOUT];
+		uint64_t phase = progress->phase, ops = progress->ops;
+		bool idle = phase == PHASE_IDLE || phase == PHASE_DONE;
 		long long ms = now_ms();
 
-		if (phase == PHASE_IDLE || phase == PHASE_DONE)
-			moved_ms = ms;
-		if (ms - moved_ms > longest_ms)
-			longest_ms = ms - moved_ms;
-		if (sum != last)
-			moved_ms = ms;
-		last = sum;
-		if (ms - moved_ms > stall_ms)
-			stall(sysrq_fd, longest_ms);
+		follow(&all, ops + values[PSWPIN] + values[PSWPOUT], ms, idle);
+		follow(&hog, ops, ms, idle);
+		if (ms - all.moved_ms > stall_ms)
+			stall(sysrq_fd);
 		if (!used_up && since(PSWPOUT) > USED_UP_PAGES) {
 			used_up = true;
 			PRINT("@swapping\n");
@@ -292,8 +307,8 @@ static void watch(long long stall_ms, int sysrq_fd)
 			print_line(ms - start_ms);
 		nanosleep(&tick, NULL);
 	}
-	print_totals(longest_ms);
-	printf("%lld\n", longest_ms);
+	print_totals();
+	printf("%lld %lld\n", all.longest_ms, hog.longest_ms);
 }
 
 static void on_term(int signal_number)
