@@ -73,7 +73,7 @@ static void start(struct tx *tx)
 	for (size_t i = 0; i < tx->message.msg_iovlen; i++)
 		tx->started += tx->iovecs[i].iov_len;
 	/* Without word of its end only if nothing waits for that. */
-	if (tx->full || !all)
+	if (tx->full || !all || tx->no_waitall)
 		ring_send(tx->ring, &tx->op, tx->file, &tx->message);
 	else
 		ring_send_now(tx->ring, &tx->op, tx->file, &tx->message,
@@ -88,6 +88,10 @@ static void on_sendmsg(struct ring_op *op, int res, uint32_t flags)
 
 	(void)flags;
 	tx->full = !tx->full && res != (int)tx->started;
+	if (res == -EOPNOTSUPP && !tx->no_waitall) {
+		tx->no_waitall = true;
+		res = -EAGAIN;
+	}
 	if (!tx->open || res == -EAGAIN || res == -EINTR)
 		return; /* tx_step() tries again if open */
 	if (res < 0) {
@@ -136,6 +140,7 @@ void tx_open(struct tx *tx, struct records *records)
 	tx->records = records;
 	tx->first_sent = 0;
 	tx->full = false;
+	tx->no_waitall = false;
 }
 
 void tx_close(struct tx *tx)

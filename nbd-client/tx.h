@@ -29,6 +29,7 @@ struct tx {
 	size_t first_sent; /* bytes of the first item that have left */
 	size_t started;    /* bytes of the sendmsg in the kernel */
 	bool full;         /* the socket's buffer was: the next one waits */
+	bool no_waitall;   /* the kernel's TLS does not take it, and has said so */
 	bool open;
 	struct records *records; /* NULL: sent as it is */
 	struct msghdr message;

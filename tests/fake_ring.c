@@ -283,7 +283,7 @@ void ring_send_now(struct ring *ring, struct ring_op *op, enum ring_file file,
 	assert_int_equal(sum, bytes);
 	submit(ring, (struct fake_op){ .kind = KIND_SEND, .op = op,
 				       .file = file, .message = message,
-				       .flags = MSG_DONTWAIT });
+				       .flags = MSG_DONTWAIT | MSG_WAITALL });
 }
 
 void ring_read(struct ring *ring, struct ring_op *op, enum ring_file file,
@@ -434,6 +434,8 @@ static void end_send(struct fake_op *at)
 	}
 	if (!f->ended)
 		f->send_error = 0;
+	if (f->no_waitall && (at->flags & MSG_WAITALL))
+		error = -EOPNOTSUPP;
 	if (error) {
 		end(at, error, 0);
 		return;

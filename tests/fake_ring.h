@@ -47,6 +47,7 @@ struct fake_file {
 	/* How operations end; all for ever, but the errors, which are for one. */
 	bool receive_held;
 	bool send_held;
+	bool no_waitall; /* as net/tls/tls_sw.c: refuses sends that want it */
 	size_t receive_max; /* bytes at once; 0: no limit */
 	size_t send_max;
 	int receive_error; /* -errno for the next receive */

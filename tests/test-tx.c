@@ -168,6 +168,30 @@ static void tried_again(void **state)
 	assert_int_equal(error_told, 0);
 }
 
+/* The kernel's TLS refuses one kind of send, and is asked for it only once. */
+static void socket_without_waitall(void **state)
+{
+	(void)state;
+	fake_ring.files[RING_LINK].no_waitall = true;
+	push(0, 3);
+	round_trip();
+	expect_sent(0);
+	assert_true(tx.open);
+	round_trip();
+	expect_sent(3);
+	for (uint32_t i = 3; i < 6; i++) {
+		push(i, 1);
+		round_trip();
+		expect_sent(i + 1);
+	}
+	assert_int_equal(sends, 5);
+	/* Any other reason for that error is one. */
+	fake_ring.files[RING_LINK].send_error = -EOPNOTSUPP;
+	push(6, 1);
+	round_trip();
+	assert_int_equal(error_told, -EOPNOTSUPP);
+}
+
 static void error_keeps_the_queue(void **state)
 {
 	(void)state;
@@ -228,6 +252,7 @@ int main(void)
 		cmocka_unit_test_setup(batch_limit, set_up),
 		cmocka_unit_test_setup(short_sends, set_up),
 		cmocka_unit_test_setup(tried_again, set_up),
+		cmocka_unit_test_setup(socket_without_waitall, set_up),
 		cmocka_unit_test_setup(error_keeps_the_queue, set_up),
 		cmocka_unit_test_setup(closed_while_busy, set_up),
 	};
