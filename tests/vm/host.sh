@@ -37,21 +37,32 @@ act_server_start() {
 	file=$work/content/$1
 	[ -e "$file" ] || truncate -s "${3}M" "$file"
 	set -- "$1" "$2" "${4-}"
-	certificates=
-	[ "$key_link" != tls ] || certificates=$tls
+	case $key_server-$key_link in
+	nbdkit-tls) secure="--tls=require --tls-certificates=$tls" ;;
+	nbdkit-psk) secure="--tls=require --tls-psk=$tls/keys.psk" ;;
+	qemu-nbd-tls) secure="--tls-creds=tls --object tls-creds-x509,id=tls,endpoint=server,verify-peer=no,dir=$tls" ;;
+	qemu-nbd-psk) secure="--tls-creds=tls --object tls-creds-psk,id=tls,endpoint=server,dir=$tls" ;;
+	nbd-server-tls)
+		secure="force_tls = true
+		certfile = $tls/server-cert.pem
+		keyfile = $tls/server-key.pem
+		cacertfile = $tls/ca-cert.pem"
+		;;
+	*) secure= ;;
+	esac
 	case $key_server in
 	nbdkit)
+		# shellcheck disable=SC2086 # words are meant
 		nbdkit -f -t 16 -i 10.77.0.1 -p "$2" ${3:+-r} -e "$1" \
-			${certificates:+--tls=require --tls-certificates="$tls"} \
-			${key_errors:+--filter=error} file "$file" \
+			$secure ${key_errors:+--filter=error} file "$file" \
 			${key_errors:+error="$key_errors" error-rate=100% \
 				error-file="$work/fails-$1"} \
 			>>"$log/server.log" 2>&1 &
 		;;
 	qemu-nbd)
+		# shellcheck disable=SC2086 # words are meant
 		qemu-nbd -t -e 16 -f raw -x "$1" -b 10.77.0.1 -p "$2" ${3:+-r} \
-			${certificates:+--object tls-creds-x509,id=tls,endpoint=server,verify-peer=no,dir="$tls" --tls-creds=tls} \
-			--discard=unmap --cache=writeback "$file" \
+			$secure --discard=unmap --cache=writeback "$file" \
 			>>"$log/server.log" 2>&1 &
 		;;
 	nbd-server)
@@ -60,10 +71,7 @@ act_server_start() {
 		allowlist = true
 		listenaddr = 10.77.0.1
 		port = $2
-		${certificates:+force_tls = true
-		certfile = $tls/server-cert.pem
-		keyfile = $tls/server-key.pem
-		cacertfile = $tls/ca-cert.pem}
+		$secure
 		[$1]
 		exportname = $file
 		readonly = $([ -n "$3" ] && echo true || echo false)

@@ -13,7 +13,8 @@
 boot_modules='virtio_pci virtio_blk ext4 crc32c_generic'
 root_modules='virtio_net e1000e nbd ublk_drv tls sch_netem sch_tbf af_packet
 	ipv6 nf_tables crc32c_intel ifb act_mirred cls_matchall sch_ingress
-	cls_bpf'
+	cls_bpf gcm ghash_generic ghash_clmulni_intel aesni_intel
+	chacha20poly1305 chacha_x86_64 poly1305_x86_64'
 
 # Programs of the host that go into the root image with their libraries.
 root_programs='fio strace blkdiscard mke2fs setpriv ip swapon tc'
@@ -177,21 +178,23 @@ image_guest_tools() {
 	mv "$work/tools" "$tools"
 }
 
-# A certificate for the server, and who has signed it.
+# Certificates and who has signed them, and a pre-shared key, for both sides.
 image_tls() {
-	tls=$cache/tls
-	[ "$(get link)" = tls ] && [ ! -d "$tls" ] || return 0
+	tls=$cache/tls/$(sed -n '/^image_tls/,/^}/p' "$vm/image.sh" | hash_of)
+	[ "$(get link)" != tcp ] && [ ! -d "$tls" ] || return 0
 	mkdir "$work/tls"
-	for name in ca server; do
+	(umask 077 && echo "guest:$(openssl rand -hex 32)" >"$work/tls/keys.psk")
+	for name in ca server client; do
 		set -- -subj "/CN=$name"
 		[ $name = ca ] || set -- -subj /CN=host -CA "$work/tls/ca-cert.pem" \
-			-CAkey "$work/tls/ca-key.pem" \
+			-CAkey "$work/tls/ca-key.pem" -addext basicConstraints=CA:FALSE \
 			-addext subjectAltName=DNS:host,IP:10.77.0.1
 		openssl req -x509 -newkey rsa:2048 -nodes -days 3650 "$@" \
 			-keyout "$work/tls/$name-key.pem" \
 			-out "$work/tls/$name-cert.pem" 2>"$log/openssl.log" ||
 			skip "openssl made no certificate: $(tail -n 1 "$log/openssl.log")"
 	done
+	mkdir -p "$cache/tls"
 	mv "$work/tls" "$tls"
 }
 

@@ -4,7 +4,7 @@
 # Descriptor 3 is the port to the host (see host.sh).  A scenario is a list of
 # steps that calls these functions and ends with "result done", or earlier with
 # another result.
-# shellcheck shell=sh disable=SC1091,SC2154 # files of the guest; keys come from env
+# shellcheck shell=sh disable=SC1091,SC2046,SC2154 # files of the guest; words are meant; keys come from env
 
 . /run/vm/env
 . /run/vm/pressure.sh
@@ -57,6 +57,8 @@ must() {
 }
 
 scenario_run() {
+	# What udev loads elsewhere.
+	[ "$link" = tcp ] || modprobe -a aesni_intel ghash_clmulni_intel
 	poll 30 ping -q -c 1 -W 1 $host >/dev/null || result failed "no network"
 	fact "kernel_release $(uname -r)"
 	[ "$minfree" = default ] || echo "$minfree" >/proc/sys/vm/min_free_kbytes
@@ -75,6 +77,33 @@ server_start() { # NAME PORT MB [ro]
 # Whether the nbd driver talks to the server itself.
 kernel_path() { case " $options " in *' --kernel-path '*) ;; *) false ;; esac; }
 
+# client_words NAME PORT: which export, and how it is encrypted, for our client.
+client_words() {
+	case $link in
+	tcp) echo "nbd://$host:$2/$1" ;;
+	tls)
+		echo "nbds://$host:$2/$1 --tls-ca=/run/vm/ca-cert.pem"
+		# This one insists on a certificate of ours.
+		[ "$server" != nbd-server ] ||
+			echo --tls-cert=/run/vm/client-cert.pem --tls-key=/run/vm/client-key.pem
+		;;
+	psk) echo "nbds://guest@$host:$2/$1 --tls-psk-file=/run/vm/keys.psk" ;;
+	esac
+	[ -z "$records" ] || echo "--tls-records=$records"
+}
+
+# client_records: how the link is encrypted is a fact; as it was asked for.
+client_records() {
+	how=$(nbd-client status "$DEV" --json | sed -n \
+		's/.*\("tls_\(records\|version\|cipher\)": "[^"]*"\).*/\1/p' | tr '\n' ,)
+	fact "tls {${how%,}}"
+	case $how,${records:-auto} in
+	*'"none"'*) result failed "the link is not encrypted" ;;
+	*'"kernel"'*,kernel | *'"user"'*,user | *,auto) ;;
+	*) result failed "records are to be made by the $records: $how" ;;
+	esac
+}
+
 # client_attach NAME PORT [swap|swapon|ro]
 client_attach() {
 	case $front in
@@ -86,9 +115,10 @@ client_attach() {
 		*) option= ;;
 		esac
 		[ "${shed-no}" = no ] || option="$option --shed"
-		DEV=$(nbd-client attach "nbd://$host:$2/$1" "$front" $option \
+		DEV=$(nbd-client attach $(client_words "$1" "$2") "$front" $option \
 			${without:+--without="$without"} $options) ||
 			result failed "nbd-client attach: exit status $?"
+		[ "$link" = tcp ] || client_records
 		;;
 	kernel)
 		DEV=
