@@ -3,15 +3,21 @@
  * killer: kills the process that serves a device, or its link, again and again, and
  * measures how long nothing was served.
  *
- *	killer STATUS_PAGE EVERY_SECONDS COUNT worker|worker+standby|stop|freeze
- *	killer STATUS_PAGE EVERY_SECONDS COUNT PROGRAM
+ *	killer STATUS_PAGE EVERY_SECONDS COUNT WHAT
  *	killer STATUS_PAGE EVERY_REQUESTS COUNT @ACTION [SECONDS]
  *
  * It knows whom from the status page, and when service is back from the same:
  * a request that is counted as completed after the death of one was completed by
- * another. With "stop" the first one is stopped and not killed.  With "freeze" all
- * of the client is stopped for some seconds and goes on when the worker has been
- * killed.  PROGRAM is a path: it does not kill, but is called with "upgrade DEVICE".
+ * another.  WHAT is one of
+ *	worker
+ *	worker+standby	both at the same time
+ *	stop		the first time it is stopped and not killed
+ *	freeze		all of the client is stopped for some seconds, and goes on when
+ *			the worker has been killed
+ *	full		the server is stopped until all tags are in flight
+ *	outage		the server is killed before, and back two seconds later; it is
+ *			counted from then on
+ *	/PROGRAM	is called with "upgrade DEVICE", and nobody is killed
  * With an action the host is asked for that, on descriptor 3, and it is the link that
  * has to be lost and back; it ends early SECONDS after the first time.  Prints a line
  * "=KEY VALUE" for each result; exit status 1: service did not come back.
@@ -37,6 +43,8 @@
 #define POLL_NS 1000000
 #define BACK_TIMEOUT_MS 60000
 #define FREEZE_SECONDS 6
+#define OUTAGE_SECONDS 2
+#define FULL_MS 500
 #define PORT_FD 3
 
 static const volatile struct stats_page *page;
@@ -100,6 +108,29 @@ static void freeze(pid_t worker)
 			kill(all[i], SIGCONT);
 }
 
+static uint64_t under_way(void)
+{
+	return page->slots - page->data.states[REQUEST_FREE];
+}
+
+static uint64_t under_way_max;
+
+/* The server says nothing any more: until no more requests come. */
+static void fill(void)
+{
+	uint64_t most = 0, since = now_ms();
+
+	dprintf(PORT_FD, "@server_mute disk\n");
+	for (; now_ms() - since < FULL_MS; nap()) {
+		if (under_way() <= most)
+			continue;
+		most = under_way();
+		since = now_ms();
+	}
+	if (most > under_way_max)
+		under_way_max = most;
+}
+
 /* Returns when the worker is another one. */
 static bool upgrade(const char *program, pid_t worker)
 {
@@ -145,6 +176,10 @@ static int64_t strike(const char *what, bool stop)
 		nap();
 	if (!strcmp(what, "freeze"))
 		freeze(pid);
+	if (!strcmp(what, "full"))
+		fill();
+	if (!strcmp(what, "outage"))
+		dprintf(PORT_FD, "@server_stop disk\n");
 	if (what[0] == '/' && !upgrade(what, pid))
 		return -1;
 	begin = now_ms();
@@ -152,6 +187,13 @@ static int64_t strike(const char *what, bool stop)
 		kill(page->standby_pid, SIGKILL);
 	if (what[0] != '/')
 		kill(pid, stop ? SIGSTOP : SIGKILL);
+	if (!strcmp(what, "full"))
+		dprintf(PORT_FD, "@server_unmute disk\n");
+	if (!strcmp(what, "outage")) {
+		sleep(OUTAGE_SECONDS);
+		dprintf(PORT_FD, "@server_start disk 10809 1\n");
+		begin = now_ms();
+	}
 	while (!is_gone(pid)) {
 		nap();
 		if (now_ms() - begin > BACK_TIMEOUT_MS)
@@ -242,5 +284,6 @@ int main(int argc, char **argv)
 			end_ms = now_ms() + (uint64_t)atoi(argv[5]) * 1000;
 	}
 	print_times(times, (size_t)done);
+	printf("=under_way_max %" PRIu64 "\n", under_way_max);
 	return done < count && now_ms() < end_ms;
 }
