@@ -162,8 +162,7 @@ static int engines_up(struct device *d, struct err *err)
 {
 	int ret = 0;
 
-	d->page->pinned_bytes =
-		sizing_request_bytes(&d->config);
+	d->page->pinned_bytes = sizing_request_bytes(&d->config);
 	EACH_QUEUE(q, d)
 		if (!ret)
 			ret = queue_up(q, err);

@@ -369,6 +369,8 @@ static void fill_page(struct device *d)
 	p->guaranteed_tx_bytes = queues * d->config.guaranteed.tx_bytes;
 	p->guaranteed_rx_bytes = queues * d->config.guaranteed.rx_bytes;
 	device_fill_endpoints(d);
+	EACH_QUEUE(q, d)
+		q->data = stats_queue(d->page, q->index);
 }
 
 static void show_swap(struct device *d)
@@ -389,8 +391,6 @@ static int page_up(struct device *d, struct err *err)
 		return ret;
 	show_swap(d);
 	d->rows = d->page->guarantees;
-	EACH_QUEUE(q, d)
-		q->data = stats_queue(d->page, q->index);
 	fill_page(d);
 	return 0;
 }
@@ -609,7 +609,6 @@ void device_hand_over(const struct device *d, struct handover *ret)
 	ret->server = d->queues[0].conn.known_at;
 	ret->ends = *d->queues[0].conn.ends;
 	ret->export = d->queues[0].conn.export;
-	ret->queues = d->queue_count;
 	EACH_QUEUE(q, d)
 		if (q->index)
 			ret->more_sockets[q->index - 1] = q->conn.own.sockets;

@@ -118,16 +118,16 @@ static int check_added(struct device *d, struct err *err)
 	return ret;
 }
 
-/* Each thread where its requests come from; one thread alone where it likes. */
-static int choose_cpus(struct device *d, struct err *err)
+/*
+ * Each thread where its requests come from, if that can be learned: it is a matter
+ * of speed. One thread alone where it likes.
+ */
+static void choose_cpus(struct device *d)
 {
-	int ret = 0;
-
 	EACH_QUEUE(q, d)
-		if (!ret && d->queue_count > 1)
-			ret = ublk_ctl_affinity(&d->ublk.ctl, q->index,
-						&q->cpus, err);
-	return ret;
+		if (d->queue_count > 1)
+			(void)ublk_ctl_affinity(&d->ublk.ctl, q->index,
+						&q->cpus);
 }
 
 static int add_up(struct device *d, struct err *err)
@@ -154,9 +154,7 @@ static int add_up(struct device *d, struct err *err)
 	d->ublk.added = !d->options->recover; /* else not ours to delete, yet */
 	/* For all we know, unless a worker is there that serves. */
 	d->shared->fetching = d->options->recover && !d->options->handover;
-	ret = choose_cpus(d, err);
-	if (ret < 0)
-		return ret;
+	choose_cpus(d);
 	ublk_ctl_describe(&d->ublk.ctl, also, sizeof(also));
 	stats_guarantee_set(d->rows, "ublk", GUARANTEE_OK,
 			    "user recovery, reissue; not used: %s",

@@ -318,6 +318,12 @@ static void add_group(struct group *to, const struct group *from)
 	to->denied += from->denied;
 }
 
+/* Of two times; 0 is none. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return !a || (b && b < a) ? b : a;
+}
+
 #define COUNTERS (offsetof(struct stats_data, tid) / sizeof(uint64_t))
 
 /* All that stands before tid is a number of 64 bits. */
@@ -326,10 +332,13 @@ static void add_data(struct stats_data *to, const struct stats_data *from)
 	uint64_t *sums = (uint64_t *)to;
 	const uint64_t *values = (const uint64_t *)from;
 	uint64_t low = to->low | from->low;
+	uint64_t owed_since_ns = earlier(to->owed_since_ns,
+					 from->owed_since_ns);
 
 	for (size_t i = 0; i < COUNTERS; i++)
 		sums[i] += values[i];
 	to->low = low;
+	to->owed_since_ns = owed_since_ns;
 	for (size_t i = 0; i < STATS_GROUPS; i++)
 		add_group(&to->groups[i], &from->groups[i]);
 }

@@ -50,8 +50,8 @@ int stats_open(const char *name, const struct stats_page **ret_page,
 void stats_close(const struct stats_page *page);
 
 /*
- * A page as it is now, with the data of all queues in `data`: sums, but for the
- * heartbeat, which is the oldest one.
+ * A page as it is now, with the data of all queues in `data`: sums; of times the
+ * oldest one.
  */
 void stats_copy(const struct stats_page *page, struct stats_page *ret_copy);
 

@@ -278,16 +278,14 @@ int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t queues,
 	return 0;
 }
 
-int ublk_ctl_affinity(struct ublk_ctl *c, uint32_t queue, cpu_set_t *ret_cpus,
-		      struct err *err)
+int ublk_ctl_affinity(struct ublk_ctl *c, uint32_t queue, cpu_set_t *ret_cpus)
 {
 	int ret = run(c, UBLK_U_CMD_GET_QUEUE_AFFINITY, &c->cpus,
 		      sizeof(c->cpus), queue, COMMAND_TIMEOUT_MS);
 
-	if (ret < 0)
-		return failed(c, "ask for the CPUs of a queue of", ret, err);
-	*ret_cpus = c->cpus;
-	return 0;
+	if (ret >= 0)
+		*ret_cpus = c->cpus;
+	return ret;
 }
 
 int ublk_ctl_start(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err)

@@ -69,8 +69,7 @@ int ublk_ctl_add(struct ublk_ctl *c, uint32_t index, uint32_t queues,
 		 uint32_t depth, const struct ublk_disk *disk, struct err *err);
 
 /* The CPUs whose requests come to that queue of a device that was added or found. */
-int ublk_ctl_affinity(struct ublk_ctl *c, uint32_t queue, cpu_set_t *ret_cpus,
-		      struct err *err);
+int ublk_ctl_affinity(struct ublk_ctl *c, uint32_t queue, cpu_set_t *ret_cpus);
 
 /*
  * Makes /dev/ublkbN appear. Waits until every tag has been fetched, and for the

@@ -97,6 +97,8 @@ static void a_copy_is_of_all_queues(void **state)
 	page.more[0].latency[STATS_OPS - 1][STATS_BUCKETS - 1] = 3;
 	page.more[0].low = page.more[1].low = 1;
 	page.more[1].stray_mallocs = 5; /* the last of the counters */
+	page.more[0].owed_since_ns = 30;
+	page.more[1].owed_since_ns = 20;
 	page.data.groups[0].limit_bytes = 10;
 	page.more[1].groups[0].limit_bytes = 20;
 	assert_int_equal(stats_heartbeat_ns(&page), 40);
@@ -106,6 +108,7 @@ static void a_copy_is_of_all_queues(void **state)
 	assert_int_equal(copy.data.latency[STATS_OPS - 1][STATS_BUCKETS - 1],
 			 3);
 	assert_int_equal(copy.data.low, 1);
+	assert_int_equal(copy.data.owed_since_ns, 20);
 	assert_int_equal(copy.data.stray_mallocs, 5);
 	assert_int_equal(copy.data.groups[0].limit_bytes, 30);
 	assert_int_equal(page.data.requests[STATS_READ], 1);
