@@ -286,6 +286,7 @@ static void slow_and_endless(void **state)
 		{ .behaviour = "tls-drip=100", .exit_code = X_UNREACHABLE,
 		  .says = "waiting for the TLS handshake" },
 		{ .behaviour = "tls-endless", .exit_code = X_TLS },
+		{ .behaviour = "tls-huge", .exit_code = X_TLS },
 		{ .behaviour = "tls-tickets-early=200 tls", .exit_code = X_TLS,
 		  .says = "tickets without end" },
 		{ 0 },
@@ -501,6 +502,30 @@ static void kernel_makes_records(void **state)
 	with_kernel = false;
 }
 
+/* Failures without end, each of them told, and none of them leaves anything. */
+static void closed_again_and_again(void **state)
+{
+	const struct attempt a = { .behaviour = "tls-close-early tls" };
+	size_t before = 0;
+
+	(void)state;
+	start(&a);
+	assert_true(connect_to(&a) < 0);
+	for (int i = 0; i < 60; i++) {
+		assert_true(conn_open(&conn, &err) < 0);
+		assert_int_equal(err.exit_code, X_TLS);
+		assert_non_null(strstr(err.text, "closed the connection"));
+		/* Whoever does not wait as told would be at it all the time. */
+		assert_true(conn_due_ms(&conn, clock_now_ns()) >=
+			    (int)CONN_BACKOFF_MIN_MS);
+		if (i == 20)
+			before = used();
+	}
+	assert_true(used() <= before + 1600);
+	assert_int_equal(tls_memory_arena()->denied, 0);
+	disconnect();
+}
+
 /* Hundreds of connections leave no more behind than a few. */
 static void reconnects_leak_nothing(void **state)
 {
@@ -570,6 +595,7 @@ int main(void)
 		cmocka_unit_test(hostile_in_negotiation),
 		cmocka_unit_test(hostile_in_transmission),
 		cmocka_unit_test(kernel_makes_records),
+		cmocka_unit_test(closed_again_and_again),
 		cmocka_unit_test(reconnects_leak_nothing),
 		cmocka_unit_test(system_authorities_fit),
 	};

@@ -262,6 +262,23 @@ static bool endless(struct conn *c, uint32_t option, const uint8_t *data,
 		send_raw(c, warning, sizeof(warning));
 }
 
+/* A message of 16 MiB, as its head says; what fills it comes without end. */
+static bool huge(struct conn *c, uint32_t option, const uint8_t *data,
+		 uint32_t bytes)
+{
+	static const uint8_t first[] = { 22, 3, 3, 0, 4, 2, 0xff, 0xff, 0xff };
+	static uint8_t more[5 + 16384] = { 22, 3, 3, 0x40, 0 };
+
+	(void)data;
+	(void)bytes;
+	if (option != NBD_OPT_STARTTLS)
+		return false;
+	grant(c);
+	send_raw(c, first, sizeof(first));
+	for (;;)
+		send_raw(c, more, sizeof(more));
+}
+
 /* ---- inside TLS ---- */
 
 static void change_keys(struct conn *c)
@@ -376,6 +393,7 @@ const struct behaviour tls_behaviours[] = {
 	{ "tls-not", "something else after the ACK", NULL, not_tls, NULL },
 	{ "tls-drip", "handshake byte by byte, N ms each", NULL, drip, NULL },
 	{ "tls-truncated", "N bytes of the handshake", NULL, truncated, NULL },
+	{ "tls-huge", "a handshake message of 16 MiB", NULL, huge, NULL },
 	{ "tls-endless", "warnings for ever", NULL, endless, NULL },
 	ROWS("rekey", change_keys, "N KeyUpdates"),
 	ROWS("tickets", send_tickets, "N session tickets"),
