@@ -148,7 +148,8 @@ int posix_memalign(void **ret, size_t align, size_t bytes)
 
 void free(void *p)
 {
-	WATCH("free");
+	if (p) /* as qsort(3) ends, which had memory enough */
+		WATCH("free");
 	__libc_free(p);
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The malloc watch. Once a data thread has armed it, each call of the malloc
- * family on that thread is counted: the proof that the data path takes no
- * memory after attach. Builds for tests (configure --enable-guard-abort) end the
- * process instead, with a message. Other threads are not counted.
+ * family on that thread is counted, but for free(NULL): the proof that the data
+ * path takes no memory after attach. Builds for tests (configure
+ * --enable-guard-abort) end the process instead, with a message. Other threads are
+ * not counted.
  */
 #ifndef NBD_GUARD_H
 #define NBD_GUARD_H

@@ -211,11 +211,16 @@ static uint64_t queues_bytes(const struct engine_config *c)
 	return (c->queues - 1) * (uint64_t)(3 * QUEUE_BYTES + THREAD_BYTES);
 }
 
+/* Worker, supervisor and standby lock a copy each. */
+static uint64_t tls_bytes(const struct engine_config *c)
+{
+	return c->record_bytes ? 3ull * TLS_MEMORY_BYTES : 0;
+}
+
 uint64_t sizing_footprint_bytes(const struct engine_config *c)
 {
 	return sizing_request_bytes(c) + PROGRAM_BYTES + PROCESS_BYTES +
-	       standby_bytes(c) + queues_bytes(c) +
-	       (c->record_bytes ? TLS_MEMORY_BYTES : 0);
+	       standby_bytes(c) + queues_bytes(c) + tls_bytes(c);
 }
 
 static void add_line(struct sizing_line *lines, size_t *count, uint64_t bytes,
@@ -271,8 +276,8 @@ size_t sizing_process_lines(const struct engine_config *c,
 	size_t n = sizing_pinned_lines(c, ret_lines);
 
 	if (c->record_bytes)
-		add_line(ret_lines, &n, TLS_MEMORY_BYTES,
-			 "TLS: certificates, keys, handshakes (measured)");
+		add_line(ret_lines, &n, tls_bytes(c),
+			 "TLS: certificates, keys, handshakes, in 3 processes");
 	add_line(ret_lines, &n, PROGRAM_BYTES,
 		 "program, libraries, heap, stacks (measured)");
 	add_line(ret_lines, &n, PROCESS_BYTES,

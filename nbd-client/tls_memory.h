@@ -16,7 +16,8 @@
 /*
  * As measured with OpenSSL 3.0: 0.5 MiB hold what it keeps for itself, 1 MiB
  * more the 140 authorities of a system, and a handshake takes 0.15 MiB, until it
- * is over; the rest is margin. tests/test-link_tls.c measures it again.
+ * is over: each queue can be in one for its link and in another for a probe.
+ * tests/test-link_tls.c measures it again.
  */
 #define TLS_MEMORY_BYTES (4u * MIB)
 

@@ -5,6 +5,7 @@
  * wrong byte, no answer missing. Only when the user has given the link up do
  * errors come, and then at once, until the link is back.
  */
+#include <malloc.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
+#include "common/guard.h"
 #include "nbd-client/patience.h"
 #include "nbd-client/tls_memory.h"
 #include "tests/kernel_end.h"
@@ -55,11 +57,13 @@ static struct run {
 	uint32_t reconnects;
 	struct patience patience;
 	struct script_server odd;
+	bool counting; /* calls of malloc in the control thread's part: */
+	uint64_t mallocs;
 } r;
 
 /* ---- the control thread's part, which never blocks here ---- */
 
-static void on_news(void)
+static void take_news(void)
 {
 	uint64_t count;
 	uint32_t news;
@@ -78,7 +82,7 @@ static void on_news(void)
 	}
 }
 
-static void reconnect(void)
+static void connect_again(void)
 {
 	if (!r.serving || r.k.conn.state != CONN_DOWN)
 		return;
@@ -86,6 +90,24 @@ static void reconnect(void)
 		return;
 	kernel_end_give_link(&r.k);
 	r.reconnects++;
+}
+
+static void control(void (*part)(void))
+{
+	if (r.counting)
+		guard_arm(&r.mallocs);
+	part();
+	guard_disarm();
+}
+
+static void on_news(void)
+{
+	control(take_news);
+}
+
+static void reconnect(void)
+{
+	control(connect_again);
 }
 
 /* News and links, until `state`; fails if it does not come. */
@@ -340,6 +362,44 @@ static void killed_amid_io_in_tls(void **state)
 	assert_int_equal(tls_memory_arena()->strays, 0);
 }
 
+/*
+ * A hundred handshakes under load: the heap has as much in it as before, nobody
+ * has asked it for more meanwhile, and OpenSSL's own memory is far from used up.
+ */
+static void links_take_no_memory(void **state)
+{
+	struct mallinfo2 before = { 0 }, after;
+	const struct arena *arena;
+
+	(void)state;
+	open_run(&real_server_nbdkit_x509);
+	arena = tls_memory_arena();
+	for (int i = 0; i < 110; i++) {
+		run(20, true);
+		if (i == 10) { /* what is made once has been made */
+			before = mallinfo2();
+			r.counting = true;
+		}
+		engine_post(r.k.engine, MAIL_LINK_DROP);
+		until(CONN_DOWN);
+		until(CONN_UP);
+	}
+	after = mallinfo2();
+	assert_int_equal(r.reconnects, 110);
+	assert_int_equal(r.mallocs, 0);
+	assert_int_equal(after.arena, before.arena);
+	assert_int_equal(after.hblkhd, before.hblkhd);
+	assert_int_equal(after.uordblks, before.uordblks);
+	assert_int_equal(arena->denied, 0);
+	assert_int_equal(arena->strays, 0);
+	assert_true(arena->peak_bytes < arena->bytes / 2);
+	print_message("OpenSSL's memory: %zu KiB used, %zu KiB peak\n",
+		      arena->used_bytes / 1024, arena->peak_bytes / 1024);
+	run(DEPTH, false);
+	check_whole_disk();
+	close_run();
+}
+
 static void idle_link_is_lost(void **state)
 {
 	(void)state;
@@ -503,6 +563,7 @@ int main(void)
 		cmocka_unit_test_teardown(killed_amid_io_simple_replies,
 					  tear_down),
 		cmocka_unit_test_teardown(killed_amid_io_in_tls, tear_down),
+		cmocka_unit_test_teardown(links_take_no_memory, tear_down),
 		cmocka_unit_test_teardown(idle_link_is_lost, tear_down),
 		cmocka_unit_test_teardown(given_up_and_back, tear_down),
 		cmocka_unit_test_teardown(errors_are_got_over, tear_down),

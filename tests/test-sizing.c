@@ -9,6 +9,7 @@
 #include "common/pin.h"
 #include "nbd-client/front_nbd.h"
 #include "nbd-client/sizing.h"
+#include "nbd-client/tls_memory.h"
 
 static struct export_info export = { .block_max = NBD_MAX_PAYLOAD_DEFAULT };
 
@@ -242,33 +243,44 @@ static void reserve_decides_the_slots(void **state)
 	export.block_max = NBD_MAX_PAYLOAD_DEFAULT;
 }
 
-static void check_lines(struct engine_config c)
+static void add_up(const struct engine_config *c)
 {
 	struct sizing_line lines[SIZING_LINES_MAX];
 	uint64_t sum = 0;
 	size_t i, count;
 
-	count = sizing_pinned_lines(&c, lines);
+	count = sizing_pinned_lines(c, lines);
 	for (i = 0; i < count; i++)
 		sum += lines[i].bytes;
-	assert_int_equal(sum, sizing_request_bytes(&c));
-	count = sizing_process_lines(&c, lines);
+	assert_int_equal(sum, sizing_request_bytes(c));
+	count = sizing_process_lines(c, lines);
 	assert_in_range(count, i + 1, SIZING_LINES_MAX);
 	for (; i < count; i++)
 		sum += lines[i].bytes;
-	assert_int_equal(sum, sizing_footprint_bytes(&c));
+	assert_int_equal(sum, sizing_footprint_bytes(c));
 }
 
 static void lines_are_the_sums(void **state)
 {
-	struct engine_config c = config(SWAP_YES, 7, 20480);
+	struct attach_options o = { .swap = SWAP_YES, .slots = 7,
+				    .slot_bytes = 20480,
+				    .addr = { .kind = ADDR_TCP } };
+	struct engine_config plain = sizing_config(&o, &export), encrypted;
+	uint64_t more;
 
 	(void)state;
-	check_lines(c);
-	c.queues = 3;
-	check_lines(c);
-	c.record_bytes = sizeof(struct records);
-	check_lines(c);
+	o.addr.tls = true;
+	encrypted = sizing_config(&o, &export);
+	add_up(&plain);
+	add_up(&encrypted);
+	/* Three processes have OpenSSL's memory, two of them records. */
+	more = sizing_footprint_bytes(&encrypted) -
+	       sizing_footprint_bytes(&plain);
+	assert_int_equal(more, 3 * TLS_MEMORY_BYTES +
+				       2 * pin_pages(sizeof(struct records)));
+	plain.queues = encrypted.queues = 3;
+	add_up(&plain);
+	add_up(&encrypted);
 }
 
 /* Each queue has slots and a connection of its own. */
