@@ -6,7 +6,16 @@
 #ifndef NBD_KTLS_H
 #define NBD_KTLS_H
 
+#include <stddef.h>
+#include <sys/types.h>
+
 #include "common/tls_record.h"
+
+/*
+ * Whether the kernel makes records at all; may load the module, once and for
+ * all, for which memory must be plentiful. 0 or -errno.
+ */
+int ktls_probe(void);
 
 /*
  * 0; -EPROTO: one direction is encrypted now and the other is not, so that the
@@ -16,5 +25,18 @@
  */
 int ktls_start(int fd, const struct tls_keys *send,
 	       const struct tls_keys *receive);
+
+/*
+ * As recv(2) without waiting, or -errno; also takes records that are no data,
+ * at which recv(2) would fail again and again. *ret_type: enum tls_content of
+ * what was received. Likewise of TCP without TLS, where all is TLS_DATA.
+ */
+ssize_t ktls_receive(int fd, void *to, size_t bytes, uint8_t *ret_type);
+
+/*
+ * What is wrong with the records from the peer when a receive has failed with
+ * this errno, in words, a literal; NULL: nothing. Takes one off the socket.
+ */
+const char *ktls_why(int fd, int error);
 
 #endif

@@ -90,7 +90,7 @@ static int connect_to(const struct attempt *a)
 	memset(&conn, 0, sizeof(conn));
 	assert_int_equal(conn_init(&conn, &addr, &memory, STEP_MS, &err), 0);
 	conn_set_tls(&conn, &tls);
-	conn.no_ktls = !with_kernel;
+	conn.no_ktls = with_kernel ? NULL : "as asked for";
 	return conn_open(&conn, &err);
 }
 
