@@ -123,7 +123,7 @@ int spares_make(void *device, int go_fd)
 		return 1;
 	ret = fill(d, &err);
 	if (ret < 0)
-		log_say(LOG_LEVEL_INFO, "%s: no more spare sockets: %s",
+		log_say(LOG_LEVEL_DEBUG, "%s: no more spare sockets: %s",
 			d->path, err.text);
 	return ret < 0;
 }
