@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Sockets for a single use. Attach, and a process of its own. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "nbd-client/donor.h"
 #include "nbd-client/link_io.h"
@@ -15,7 +17,7 @@ static bool lacks(const struct sockets *s)
 	return sockets_left(s) < s->spares;
 }
 
-bool spares_are_wanted(const struct device *d)
+static bool are_wanted(const struct device *d)
 {
 	EACH_QUEUE(q, d)
 		if (lacks(&q->conn.ends->sockets))
@@ -50,7 +52,7 @@ static int fill(struct device *d, struct err *err)
 	if (ret < 0)
 		return ret;
 	ret = nbd_sysfs_find_free(&index, err);
-	while (!ret && spares_are_wanted(d) && !d->page->memory_tight)
+	while (!ret && are_wanted(d) && !d->page->memory_tight)
 		EACH_QUEUE(q, d)
 			if (!ret && lacks(&q->conn.ends->sockets))
 				ret = add(&q->conn.ends->sockets, &genl, index,
@@ -98,9 +100,10 @@ int spares_up(struct device *d, struct err *err)
 	return 0;
 }
 
-/* ---- later ---- */
+/* ---- later: that process ---- */
 
-void spares_clean(struct device *d)
+/* Frees the nbd device that one may have been at that was given up. */
+static void clean(struct device *d)
 {
 	uint32_t index;
 
@@ -117,7 +120,7 @@ int spares_make(void *device, int go_fd)
 	int ret;
 
 	(void)go_fd;
-	spares_clean(d);
+	clean(d);
 	/* Somebody's attach may be choosing the device that is free. */
 	if (device_try_lock(d) < 0)
 		return 1;
@@ -126,4 +129,39 @@ int spares_make(void *device, int go_fd)
 		log_say(LOG_LEVEL_DEBUG, "%s: no more spare sockets: %s",
 			d->path, err.text);
 	return ret < 0;
+}
+
+/* ---- later: the supervisor ---- */
+
+/* One that hangs is given up again and again; no other is started beside it. */
+void spares_step(struct spares *s, struct device *d, uint64_t now_ns)
+{
+	int status;
+
+	if (process_ended(&s->maker, &status))
+		s->due_ns = status ? now_ns + SPARES_RETRY_MS * NS_PER_MS : 0;
+	if (now_ns < s->due_ns)
+		return;
+	if (s->maker.pid > 0) {
+		process_kill(&s->maker);
+		return;
+	}
+	if (d->page->state != STATS_LIVE || d->page->memory_tight ||
+	    !are_wanted(d))
+		return;
+	(void)process_start(&s->maker, spares_make, d);
+	s->due_ns = now_ns + SPARES_LIMIT_MS * NS_PER_MS;
+}
+
+void spares_end(struct spares *s, struct device *d)
+{
+	struct pollfd fd = { .fd = s->maker.fd, .events = POLLIN };
+	int status;
+
+	if (s->maker.pid > 0 && poll(&fd, 1, SPARES_END_MS) == 0) {
+		process_kill(&s->maker);
+		(void)poll(&fd, 1, SPARES_END_MS);
+		clean(d);
+	}
+	(void)process_ended(&s->maker, &status);
 }

@@ -14,7 +14,6 @@
 #include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/notify.h"
-#include "nbd-client/spares.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/swap.h"
 #include "nbd-client/worker.h"
@@ -219,46 +218,6 @@ static void check_probe(struct supervisor *s)
 	forget_stuck(s);
 }
 
-/* ---- spare sockets ---- */
-
-static void check_maker(struct supervisor *s, uint64_t now_ns)
-{
-	int status;
-
-	if (process_ended(&s->maker, &status))
-		s->maker_ns = status ? now_ns + SPARES_RETRY_MS * NS_PER_MS :
-				       0;
-}
-
-/* One that hangs is given up again and again, and never waited for. */
-static void make_spares(struct supervisor *s, uint64_t now_ns)
-{
-	if (now_ns < s->maker_ns)
-		return;
-	if (s->maker.pid > 0) {
-		process_kill(&s->maker);
-		return;
-	}
-	if (s->device->page->memory_tight || !spares_are_wanted(s->device))
-		return;
-	(void)process_start(&s->maker, spares_make, s->device);
-	s->maker_ns = now_ns + SPARES_LIMIT_MS * NS_PER_MS;
-}
-
-/* Before this process ends, or becomes another program. */
-static void end_maker(struct supervisor *s)
-{
-	struct pollfd fd = { .fd = s->maker.fd, .events = POLLIN };
-	int status;
-
-	if (s->maker.pid > 0 && poll(&fd, 1, SUPERVISOR_MAKER_MS) == 0) {
-		process_kill(&s->maker);
-		(void)poll(&fd, 1, SUPERVISOR_MAKER_MS);
-		spares_clean(s->device);
-	}
-	(void)process_ended(&s->maker, &status);
-}
-
 /* To fork is to ask for memory, so while there is plenty, unless it must be. */
 static void tick(struct supervisor *s, uint64_t now_ns)
 {
@@ -268,8 +227,7 @@ static void tick(struct supervisor *s, uint64_t now_ns)
 	host_follow_root();
 	notify_step(page, now_ns);
 	watch(s);
-	if (page->state == STATS_LIVE)
-		make_spares(s, now_ns);
+	spares_step(&s->spares, s->device, now_ns);
 	if (s->standby.pid > 0 || s->worker.pid <= 0 ||
 	    (page->memory_tight && !s->replacing) ||
 	    page->state != STATS_LIVE || !s->device->shared->ready_pid)
@@ -309,7 +267,7 @@ int supervisor_start(struct supervisor *s, struct err *err)
 	s->worker = (struct process){ .fd = -1, .go_fd = -1 };
 	s->standby = s->worker;
 	s->probe = s->worker;
-	s->maker = s->worker;
+	s->spares.maker = s->worker;
 	s->device->page->supervised = 1;
 	if (s->device->options->handover)
 		return adopt_worker(s, err);
@@ -331,7 +289,6 @@ int supervisor_step(struct supervisor *s, uint64_t now_ns, struct err *err)
 
 	check_ready(s);
 	check_probe(s);
-	check_maker(s, now_ns);
 	if (s->device->page->state == STATS_DETACHING)
 		notify_stopping();
 	if (process_ended(&s->standby, &status))
@@ -391,7 +348,7 @@ static void upgrade(struct supervisor *s, pid_t asker)
 	    d->shared->ready_pid == s->worker.pid) {
 		process_stop(&s->standby);
 		process_stop(&s->probe);
-		end_maker(s);
+		spares_end(&s->spares, d);
 		device_hand_over(d, &h);
 		h.worker_pid = s->worker.pid;
 		ret = handover_exec(&h, asker, d->options->argc,
@@ -446,7 +403,7 @@ int supervisor_run(struct supervisor *s, int signal_fd, struct err *err)
 	} while (ret > 0);
 	process_stop(&s->standby);
 	process_stop(&s->probe);
-	end_maker(s);
+	spares_end(&s->spares, s->device);
 	show(s);
 	return ret;
 }

@@ -23,15 +23,13 @@
 #include "common/err.h"
 #include "nbd-client/device.h"
 #include "nbd-client/process.h"
+#include "nbd-client/spares.h"
 
 /* A worker is looked at so often; a standby is made at such a look. */
 #define SUPERVISOR_TICK_MS 500u
 
 /* Data threads show every HEARTBEAT_MS that they live. */
 #define SUPERVISOR_WATCHDOG_S 10u
-
-/* How long the one that makes spare sockets is waited for, when all ends. */
-#define SUPERVISOR_MAKER_MS 1000
 
 /* Between attempts to take over that fail. */
 #define SUPERVISOR_RETRY_MS 100u
@@ -41,8 +39,7 @@ struct supervisor {
 	struct process worker;
 	struct process standby;
 	struct process probe;  /* asks the server, see worker_probe() */
-	struct process maker;  /* of spare sockets, see spares_make() */
-	uint64_t maker_ns;     /* when it is given up, or the next one due */
+	struct spares spares;  /* who makes spare sockets */
 	bool ready;            /* the first worker has attached */
 	bool replacing; /* the worker runs the program that was here before */
 	bool upgraded;  /* its successor is not ready yet */

@@ -19,7 +19,6 @@
 #include "common/clock.h"
 #include "nbd-client/handover.h"
 #include "nbd-client/notify.h"
-#include "nbd-client/spares.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/swap.h"
 #include "nbd-client/worker.h"
@@ -36,7 +35,6 @@ static struct fake {
 } fakes[16];
 static int count;      /* of fakes, each a process; its pid is the index + 1 */
 static int fork_error; /* of the next fork */
-static int hangs;      /* the pid of one that cannot even be killed */
 
 int process_start(struct process *p, int (*main)(void *arg, int go_fd),
 		  void *arg)
@@ -65,8 +63,7 @@ void process_go(const struct process *p)
 
 void process_kill(const struct process *p)
 {
-	if (p->pid != hangs)
-		fakes[p->pid - 1].status = PROCESS_SIGNAL + SIGKILL;
+	fakes[p->pid - 1].status = PROCESS_SIGNAL + SIGKILL;
 }
 
 bool process_ended(struct process *p, int *ret_status)
@@ -85,17 +82,23 @@ void process_stop(struct process *p)
 	p->pid = 0;
 }
 
-#define MAIN(name)                                                             \
-	int name(void *arg, int go_fd)                                         \
-	{                                                                      \
-		(void)arg;                                                     \
-		return go_fd;                                                  \
-	}
+int worker_attach(void *device, int go_fd)
+{
+	(void)device;
+	return go_fd;
+}
 
-MAIN(worker_attach)
-MAIN(worker_take_over)
-MAIN(worker_probe)
-MAIN(spares_make)
+int worker_take_over(void *device, int go_fd)
+{
+	(void)device;
+	return go_fd;
+}
+
+int worker_probe(void *device, int go_fd)
+{
+	(void)device;
+	return go_fd;
+}
 
 /* ---- the manager that is told ---- */
 
@@ -122,22 +125,18 @@ static struct supervisor s;
 static struct err err;
 static uint64_t now_ns;
 static int unlocked, reported;
-static bool spares_wanted;
-
-bool spares_are_wanted(const struct device *d)
-{
-	return d == &device && spares_wanted;
-}
-
-void spares_clean(struct device *d)
-{
-	assert_null(d); /* only at the end of it all */
-}
 
 void device_unlock(struct device *d)
 {
 	assert_ptr_equal(d, &device);
 	unlocked++;
+}
+
+/* Spare sockets have a test of their own; none are wanted here. */
+int device_try_lock(struct device *d)
+{
+	assert_null(d);
+	return -1;
 }
 
 /* The signal for it has a test of its own. */
@@ -161,8 +160,7 @@ static int setup(void **state)
 	memset(&page, 0, sizeof(page));
 	memset(&shared, 0, sizeof(shared));
 	memset(&err, 0, sizeof(err));
-	count = fork_error = unlocked = reported = hangs = 0;
-	spares_wanted = false;
+	count = fork_error = unlocked = reported = 0;
 	options = (struct attach_options){ .watchdog_s = 10 };
 	device = (struct device){ .options = &options,
 				  .page = &page,
@@ -616,63 +614,9 @@ static void worker_dies_before_that(void **state)
 	assert_int_equal(count, 2);
 }
 
-/* ---- spare sockets ---- */
-
-static bool spares_are_made(void)
-{
-	int before = count;
-
-	assert_int_equal(step_tick(true), 1);
-	return count > before && fakes[count - 1].main == spares_make;
-}
-
-static void spares_while_plentiful(void **state)
-{
-	uint64_t failed_ns = 0;
-
-	(void)state;
-	begin_with_standby();
-	page.memory_tight = spares_wanted = 1;
-	assert_false(spares_are_made());
-	page.memory_tight = 0;
-	assert_true(spares_are_made());
-	assert_false(spares_are_made()); /* one at a time */
-	fakes[count - 1].status = 0;
-	assert_true(spares_are_made());
-	failed_ns = now_ns;
-	fakes[count - 1].status = 1;
-	while (!spares_are_made())
-		assert_true(now_ns < failed_ns + 60 * NS_PER_S);
-	assert_true(now_ns - failed_ns >= SPARES_RETRY_MS * NS_PER_MS);
-}
-
-/* It can be waiting for the memory that only a worker can bring. */
-static void spares_hang(void **state)
-{
-	(void)state;
-	begin_with_standby();
-	spares_wanted = true;
-	assert_true(spares_are_made());
-	hangs = count;
-	for (int i = 0; i < 100; i++)
-		assert_false(spares_are_made());
-	fakes[0].status = PROCESS_SIGNAL + SIGSEGV;
-	assert_int_equal(step(), 1);
-	assert_int_equal(page.worker_pid, 2);
-	assert_true(fakes[1].told);
-	assert_int_equal(s.maker.pid, hangs);
-	/* It goes when it can; then there is another. */
-	hangs = 0;
-	assert_false(spares_are_made());
-	while (!spares_are_made())
-		assert_true(now_ns < 1000 * NS_PER_S);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(spares_while_plentiful, setup),
-		cmocka_unit_test_setup(spares_hang, setup),
 		cmocka_unit_test_setup(first_worker_attaches, setup),
 		cmocka_unit_test_setup(first_worker_cannot, setup),
 		cmocka_unit_test_setup(first_worker_dies, setup),
