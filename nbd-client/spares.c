@@ -2,6 +2,7 @@
 /* Sockets for a single use. Attach, and a process of its own. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -29,16 +30,16 @@ static int add(const struct sockets *s, struct genl *genl, uint32_t index,
 	       struct err *err)
 {
 	int fd = sockets_make_spare(s);
-	int ret;
+	int ret = fd;
 
-	if (fd < 0)
-		return err_set(err, X_FAILURE, -fd,
-			       "a socket with all that it reserves: %s",
-			       strerror(-fd));
-	ret = donor_donate_one(fd, genl, index, err);
-	if (!ret)
-		ret = sockets_store(s, fd);
-	link_close(fd);
+	if (fd >= 0) {
+		ret = donor_donate_one(fd, genl, index, err);
+		if (!ret)
+			ret = sockets_store(s, fd);
+		link_close(fd);
+	}
+	if (ret < 0 && !err->text[0])
+		err_set(err, X_FAILURE, -ret, "%s", strerror(-ret));
 	return ret;
 }
 
@@ -94,7 +95,7 @@ int spares_up(struct device *d, struct err *err)
 		return err_set(err, X_FAILURE, -ret,
 			       "cannot make a socket pair: %s", strerror(-ret));
 	/* With some, or none, there is a way, too; status says which. */
-	if (fill(d, &why) < 0)
+	if (each && fill(d, &why) < 0)
 		log_say(LOG_LEVEL_WARNING, "%s: no more spare sockets: %s",
 			d->path, why.text);
 	return 0;
@@ -115,11 +116,14 @@ static void clean(struct device *d)
 
 int spares_make(void *device, int go_fd)
 {
+	const struct sched_param ordinary = { 0 };
 	struct device *d = device;
 	struct err err = { 0 };
 	int ret;
 
 	(void)go_fd;
+	/* There is no hurry, and nobody is to wait for its turn because of it. */
+	(void)sched_setscheduler(0, SCHED_OTHER, &ordinary);
 	clean(d);
 	/* Somebody's attach may be choosing the device that is free. */
 	if (device_try_lock(d) < 0)
