@@ -283,15 +283,12 @@ static enum conn_event act_failed(struct conn *c)
 static bool has_ended(int fd)
 {
 	char bytes[4096];
-	uint8_t type;
 	ssize_t n = 1;
 
-	for (int i = 0; i < FENCE_READS_MAX && n > 0; i++) {
+	for (int i = 0; i < FENCE_READS_MAX && n > 0; i++)
 		n = link_receive(fd, bytes, sizeof(bytes));
-		if (n == -EIO) /* of the kernel's TLS: a record that is no data */
-			n = ktls_receive(fd, bytes, sizeof(bytes), &type);
-	}
-	return n == 0 || n == -ECONNRESET || n == -ENOTCONN;
+	return n == 0 || n == -ECONNRESET || n == -ENOTCONN ||
+	       (n < 0 && n != -EAGAIN && ktls_has_ended(fd));
 }
 
 static bool stop_sending(int fd)

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/crypto.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -100,7 +101,15 @@ int ktls_start(int fd, const struct tls_keys *send,
 	return set(fd, TLS_RX, receive) < 0 ? -EPROTO : 0;
 }
 
-ssize_t ktls_receive(int fd, void *to, size_t bytes, uint8_t *ret_type)
+bool ktls_has_ended(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLRDHUP;
+}
+
+/* Also takes what is no data, at which recv(2) would fail again and again. */
+static ssize_t take_record(int fd, void *to, size_t bytes, uint8_t *ret_type)
 {
 	union {
 		struct cmsghdr head;
@@ -131,14 +140,14 @@ ssize_t ktls_receive(int fd, void *to, size_t bytes, uint8_t *ret_type)
 
 const char *ktls_why(int fd, int error)
 {
-	uint8_t content[64], type;
+	uint8_t content[64], type = TLS_DATA;
 	ssize_t n;
 
 	if (error == EBADMSG || error == EMSGSIZE || error == EINVAL)
 		return "a TLS record that was damaged or forged";
 	if (error != EIO)
 		return NULL;
-	n = ktls_receive(fd, content, sizeof(content), &type);
+	n = take_record(fd, content, sizeof(content), &type);
 	return n < 0 ? "a TLS record that is no data" :
 		       tls_no_data(type, content, (size_t)n);
 }

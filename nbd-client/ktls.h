@@ -6,8 +6,7 @@
 #ifndef NBD_KTLS_H
 #define NBD_KTLS_H
 
-#include <stddef.h>
-#include <sys/types.h>
+#include <stdbool.h>
 
 #include "common/tls_record.h"
 
@@ -27,11 +26,10 @@ int ktls_start(int fd, const struct tls_keys *send,
 	       const struct tls_keys *receive);
 
 /*
- * As recv(2) without waiting, or -errno; also takes records that are no data,
- * at which recv(2) would fail again and again. *ret_type: enum tls_content of
- * what was received. Likewise of TCP without TLS, where all is TLS_DATA.
+ * Whether the peer has closed its end, where recv(2) does not get there, because a
+ * record comes before that is no data, or cannot be decrypted.
  */
-ssize_t ktls_receive(int fd, void *to, size_t bytes, uint8_t *ret_type);
+bool ktls_has_ended(int fd);
 
 /*
  * What is wrong with the records from the peer when a receive has failed with
