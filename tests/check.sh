@@ -20,7 +20,7 @@ jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-swap-ublk vm-io
 	vm-steady vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach
-	vm-server-restart vm-link-loss'
+	vm-server-restart vm-link-loss vm-tls'
 
 passed=0
 failed=0
@@ -134,8 +134,9 @@ guest() {
 }
 
 step_vm_swap_6_12() { guest swap front=nbd kernel=6.12 seconds=20; }
-step_vm_swap_6_1() { guest swap front=nbd kernel=6.1 seconds=20; }
-step_vm_swap_ublk() { guest swap front=ublk kernel=6.12 seconds=20; }
+step_vm_swap_6_1() { guest swap front=nbd kernel=6.1 seconds=20 cpus=1; }
+# With one CPU whoever waits in a loop at real-time priority waits for ever.
+step_vm_swap_ublk() { guest swap front=ublk kernel=6.12 seconds=20 cpus=1; }
 step_vm_io() { guest io front=nbd seconds=20; }
 step_vm_steady() { guest steady front=nbd; }
 step_vm_errors() { guest errors; }
@@ -143,7 +144,8 @@ step_vm_host_6_12() { guest host kernel=6.12; }
 step_vm_host_6_1() { guest host kernel=6.1 nic=e1000e; }
 step_vm_attach_detach() { guest attach-detach front=nbd cycles=100; }
 step_vm_server_restart() { guest server-restart front=nbd; }
-step_vm_link_loss() { guest link-loss front=ublk; }
+step_vm_link_loss() { guest link-loss front=ublk cpus=1; }
+step_vm_tls() { guest ktls; }
 
 # ---- running and counting them ----
 
