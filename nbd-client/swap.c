@@ -315,7 +315,7 @@ int swap_activate(const char *device, int priority, struct err *err)
 
 static const struct err_hint swapoff_hints[] = {
 	{ EINVAL, X_FAILURE,
-	  "it is active under another name; see /proc/swaps" },
+	  "another process is switching it off, or it is active under another name; see /proc/swaps" },
 	{ EINTR, X_FAILURE, "it is still active" },
 	{ ENOMEM, X_FAILURE,
 	  "not enough to bring back what is swapped out; end programs or add other swap, then try again" },
