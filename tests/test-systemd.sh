@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # tests/test-systemd.sh: what is in systemd/: the unit as systemd-analyze sees
 # it, and what the generator makes of tables. NBD_CLIENT names the program.
-# shellcheck disable=SC2317 # called by check
+# shellcheck disable=SC2016,SC2317 # for an inner shell; called by check
 set -u
 client=${NBD_CLIENT:-nbd-client/nbd-client}
 top=$(realpath "$(dirname "$0")/..")
