@@ -79,7 +79,7 @@ static int ask(const struct addr *addr, struct handshake_params *params,
 	if (!rc)
 		rc = link_connect(&addrs, timeout_ms, &fd, err);
 	if (!rc) {
-		rc = link_negotiate_tls(fd, hs, &link_tls, timeout_ms, err);
+		rc = link_negotiate(fd, hs, &link_tls, timeout_ms, err);
 		close(fd);
 	}
 	link_tls_end(&link_tls);

@@ -111,12 +111,10 @@ static int carve_queue(struct queue *q, struct err *err)
 	return 0;
 }
 
-static int carve_up(struct device *d, struct err *err)
+int device_pin(struct pin *pin, int (*init)(struct pin *pin, size_t bytes),
+	       size_t bytes, struct err *err)
 {
-	size_t bytes = d->queue_count *
-		       (sizing_pinned_bytes(&d->config) -
-			pin_pages(engine_reserve_bytes(&d->config)));
-	int ret = pin_init(&d->pin, bytes);
+	int ret = init(pin, bytes);
 
 	if (ret < 0)
 		return err_set(err, ret == -EPERM ? X_PERMISSION : X_FAILURE,
@@ -124,7 +122,19 @@ static int carve_up(struct device *d, struct err *err)
 			       "locked memory or use a smaller --depth or --slot-size",
 			       bytes / 1024, strerror(-ret));
 	if (measure_left_out(MEASURE_MLOCK))
-		munlock(d->pin.base, d->pin.bytes);
+		munlock(pin->base, pin->bytes);
+	return 0;
+}
+
+static int carve_up(struct device *d, struct err *err)
+{
+	size_t bytes = d->queue_count *
+		       (sizing_pinned_bytes(&d->config) -
+			pin_pages(engine_reserve_bytes(&d->config)));
+	int ret = device_pin(&d->pin, pin_init, bytes, err);
+
+	if (ret < 0)
+		return ret;
 	EACH_QUEUE(q, d) {
 		ret = carve_queue(q, err);
 		if (ret < 0)

@@ -67,6 +67,10 @@ extern const struct device_front device_kernel;
 /* What RECONFIGURE must repeat; NULL: too long for the kernel to keep. */
 const char *device_nbd_backend(const struct device *d);
 
+/* Locked memory by one of pin_init and pin_init_shared; 0, or -errno. */
+int device_pin(struct pin *pin, int (*init)(struct pin *pin, size_t bytes),
+	       size_t bytes, struct err *err);
+
 /* Its part of the kernel's reserve, for the process that calls. */
 int device_reserve_up(struct device *d, struct err *err);
 

@@ -530,15 +530,10 @@ static int hold_up(struct device *d, struct err *err)
 		d->queue_count * engine_reserve_bytes(&d->config);
 	size_t bytes = pin_pages(sizeof(*d->shared)) +
 		       pin_pages(reserve_bytes);
-	int ret = pin_init_shared(&d->held, bytes);
+	int ret = device_pin(&d->held, pin_init_shared, bytes, err);
 
 	if (ret < 0)
-		return err_set(err, ret == -EPERM ? X_PERMISSION : X_FAILURE,
-			       -ret, "cannot lock %zu KiB of memory: %s; raise the limit on "
-			       "locked memory or use a smaller --depth or --slot-size",
-			       bytes / 1024, strerror(-ret));
-	if (measure_left_out(MEASURE_MLOCK))
-		munlock(d->held.base, d->held.bytes);
+		return ret;
 	d->shared = pin_carve(&d->held, sizeof(*d->shared));
 	d->reserve = pin_carve(&d->held, reserve_bytes);
 	pin_seal(&d->held);

@@ -192,8 +192,8 @@ uint64_t link_talk_due_ns(const struct link_talk *t)
 	return t->interrupted ? 1 : limit_ns(t);
 }
 
-int link_negotiate_tls(int fd, struct handshake *hs, struct link_tls *tls,
-		       int timeout_ms, struct err *err)
+int link_negotiate(int fd, struct handshake *hs, struct link_tls *tls,
+		   int timeout_ms, struct err *err)
 {
 	struct link_talk t;
 	int r;
@@ -202,10 +202,4 @@ int link_negotiate_tls(int fd, struct handshake *hs, struct link_tls *tls,
 	while ((r = link_talk_step(&t, err)) == -EAGAIN)
 		(void)link_wait(fd, link_talk_events(&t), link_talk_due_ns(&t));
 	return r;
-}
-
-int link_negotiate(int fd, struct handshake *hs, int timeout_ms,
-		   struct err *err)
-{
-	return link_negotiate_tls(fd, hs, NULL, timeout_ms, err);
 }

@@ -48,12 +48,11 @@ int link_talk_step(struct link_talk *t, struct err *err);
 short link_talk_events(const struct link_talk *t);
 uint64_t link_talk_due_ns(const struct link_talk *t);
 
-/* From beginning to end, waiting: 0 or -errno. */
-int link_negotiate_tls(int fd, struct handshake *hs, struct link_tls *tls,
-		       int timeout_ms, struct err *err);
-
-/* The same; a negotiation that wants TLS fails. */
-int link_negotiate(int fd, struct handshake *hs, int timeout_ms,
-		   struct err *err);
+/*
+ * From beginning to end, waiting: 0 or -errno. Without tls a negotiation that
+ * wants TLS fails.
+ */
+int link_negotiate(int fd, struct handshake *hs, struct link_tls *tls,
+		   int timeout_ms, struct err *err);
 
 #endif

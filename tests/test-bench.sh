@@ -10,6 +10,8 @@ command -v nbdkit >/dev/null || {
 	exit 77
 }
 dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/shell.sh
+. "${0%/*}/shell.sh"
 uri="nbd+unix:///?socket=$dir/socket"
 server=''
 failed=0
@@ -25,17 +27,7 @@ trap 'stop; rm -rf "$dir"' EXIT
 start() {
 	stop
 	rm -f "$dir/socket"
-	nbdkit -f -U "$dir/socket" "$@" 2>"$dir/server.log" &
-	server=$!
-	tries=0
-	until "$client" info "$uri" >/dev/null 2>&1; do
-		tries=$((tries + 1))
-		[ $tries -lt 200 ] || {
-			echo "nbdkit does not answer: $(tail -n 1 "$dir/server.log")"
-			exit 1
-		}
-		sleep 0.05
-	done
+	server_start "$uri" -U "$dir/socket" "$@"
 }
 
 # bench OPTION...: its output in $dir/out and $dir/err, its exit status in code.
@@ -44,19 +36,6 @@ bench() {
 	code=$?
 }
 value() { sed -n "s/^ *\"$1\": \"*\([^\",]*\)\"*,*\$/\1/p" "$dir/out"; }
-
-# check WHAT TEST...: one test, passed if the command succeeds.
-check() {
-	what=$1
-	shift
-	if "$@"; then
-		echo "ok - $what"
-		return
-	fi
-	echo "not ok - $what"
-	failed=1
-	sed 's/^/# /' "$dir/out" "$dir/err"
-}
 
 ran() { # CODE REQUESTS
 	[ "$code" = "$1" ] && [ "$(value requests)" = "$2" ]

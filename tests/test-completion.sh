@@ -8,22 +8,13 @@ set -u
 client=$(realpath "${NBD_CLIENT:-nbd-client/nbd-client}")
 here=$(cd "$(dirname "$0")/../nbd-client" && pwd)
 dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/shell.sh
+. "${0%/*}/shell.sh"
 trap 'rm -rf "$dir"' EXIT
-code=0
+failed=0
 PATH=$dir:$PATH
 ln -s "$client" "$dir/nbd-client"
 
-check() {
-	what=$1
-	shift
-	if "$@" >"$dir/log" 2>&1; then
-		echo "ok - $what"
-		return
-	fi
-	echo "not ok - $what"
-	code=1
-	sed 's/^/# /' "$dir/log"
-}
 
 commands=$(nbd-client --help | awk '/^  [a-z]/ { print $1 }')
 # options COMMAND: names without values.
@@ -98,7 +89,7 @@ if command -v bash >/dev/null; then
 	check 'bash: kinds of device' same 'nbd-client attach nbd://x/ u' ublk
 else
 	echo 'skipped - no bash'
-	code=77
+	failed=77
 fi
 
 # ---- zsh ----
@@ -155,6 +146,6 @@ if command -v zsh >/dev/null; then
 		'nbd-client attach --tls=req' require
 else
 	echo 'skipped - no zsh'
-	[ $code != 0 ] || code=77
+	[ $failed != 0 ] || failed=77
 fi
-exit $code
+exit $failed

@@ -24,6 +24,8 @@ if [ "${1-}" != inside ]; then
 		sh "$0" inside
 fi
 dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/shell.sh
+. "${0%/*}/shell.sh"
 trap 'rm -rf "$dir"' EXIT
 code=0
 count=0
@@ -54,24 +56,6 @@ for name in ca server; do
 	}
 done
 cp "$dir/ca-cert.pem" /etc/nbd-client.d/ca.pem
-
-# serve URI NBDKIT-ARG...: sets server.
-serve() {
-	uri=$1
-	shift
-	nbdkit -f "$@" memory 256M >"$dir/server.log" 2>&1 &
-	server=$!
-	tries=0
-	# shellcheck disable=SC2086 # with options
-	until nbd-client exports $uri >"$dir/log" 2>&1; do
-		tries=$((tries + 1))
-		[ $tries -lt 200 ] || {
-			echo "nbdkit does not answer: $(cat "$dir/log") $(tail -n 1 "$dir/server.log")"
-			exit 1
-		}
-		sleep 0.05
-	done
-}
 
 # ---- examples ----
 
@@ -115,10 +99,10 @@ file_of_page() {
 		inside'
 }
 
-serve nbd://server/ -i 192.0.2.1 --tls=on --tls-psk=/etc/nbd/keys.psk
+server_start nbd://server/ -i 192.0.2.1 --tls=on --tls-psk=/etc/nbd/keys.psk memory 256M
 main=$server
-serve 'nbd://[2001:db8::1]:2000/' -i 2001:db8::1 -p 2000
-serve 'nbd+unix:///?socket=/run/nbd.sock' -U /run/nbd.sock
+server_start 'nbd://[2001:db8::1]:2000/' -i 2001:db8::1 -p 2000 memory 256M
+server_start 'nbd+unix:///?socket=/run/nbd.sock' -U /run/nbd.sock memory 256M
 file_of_page nbdtab.5 1 >/etc/nbdtab
 for device in nbd0 nbd1 nbd2; do
 	try 'nbdtab(5)' "nbd-client attach $device"
@@ -144,8 +128,8 @@ done
 kill "$main"
 wait "$main" 2>/dev/null
 cp "$dir/server-cert.pem" "$dir/server-key.pem" "$dir/ca-cert.pem" /etc/nbd
-serve "--tls-ca=$dir/ca-cert.pem nbds://server.example.com/" -i 192.0.2.1 \
-	--tls=require --tls-certificates=/etc/nbd
+server_start "--tls-ca=$dir/ca-cert.pem nbds://server.example.com/" -i 192.0.2.1 \
+	--tls=require --tls-certificates=/etc/nbd memory 256M
 file_of_page nbd-client.conf.5 1 >/etc/nbd-client.d/nbd0.conf
 try 'nbd-client.conf(5)' 'nbd-client attach nbd0'
 

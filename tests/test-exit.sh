@@ -17,22 +17,14 @@ elif unshare --net --mount true 2>/dev/null; then
 fi
 dir=$(mktemp -d) || exit 1
 chmod 755 "$dir"
+# shellcheck source=tests/shell.sh
+. "${0%/*}/shell.sh"
 server=''
 code=0
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
 
-nbdkit -f -U "$dir/socket" --filter=exportname memory 1M exportname=one \
-	exportname-list=explicit exportname-strict=true 2>"$dir/server.log" &
-server=$!
-tries=0
-until "$client" exports "$dir/socket" >/dev/null 2>&1; do
-	tries=$((tries + 1))
-	[ $tries -lt 200 ] || {
-		echo "nbdkit does not answer: $(tail -n 1 "$dir/server.log")"
-		exit 1
-	}
-	sleep 0.05
-done
+server_start "$dir/socket" -U "$dir/socket" --filter=exportname memory 1M exportname=one \
+	exportname-list=explicit exportname-strict=true
 chmod 666 "$dir/socket"
 cp "$client" "$dir/nbd-client" # where nobody may read it
 

@@ -9,23 +9,15 @@ command -v nbdkit >/dev/null || {
 	exit 77
 }
 dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/shell.sh
+. "${0%/*}/shell.sh"
 server=''
 failed=0
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
 
-nbdkit -f -U "$dir/socket" --filter=exportname memory 1M exportname=one \
+server_start "$dir/socket" -U "$dir/socket" --filter=exportname memory 1M exportname=one \
 	exportname=two exportname-list=explicit \
-	exportdesc=fixed:"$(printf 'a\033b')" 2>"$dir/server.log" &
-server=$!
-tries=0
-until "$client" exports "$dir/socket" >/dev/null 2>&1; do
-	tries=$((tries + 1))
-	[ $tries -lt 200 ] || {
-		echo "nbdkit does not answer: $(tail -n 1 "$dir/server.log")"
-		exit 1
-	}
-	sleep 0.05
-done
+	exportdesc=fixed:"$(printf 'a\033b')"
 
 # check WHAT CODE OUT ERR ARG...: exit status, standard output, and a pattern for
 # standard error, of the program with these arguments.

@@ -41,7 +41,7 @@ static int negotiate(const char *uri, const struct handshake_params *params)
 	if (link_connect(&addrs, PATIENT_MS, &fd, &err) < 0)
 		fail_msg("%s: %s", uri, err.text);
 	assert_int_equal(handshake_init(&hs, &p, &err), 0);
-	r = link_negotiate(fd, &hs, PATIENT_MS, &err);
+	r = link_negotiate(fd, &hs, NULL, PATIENT_MS, &err);
 	close(fd);
 	return r;
 }

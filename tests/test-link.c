@@ -83,7 +83,7 @@ static int negotiate(const char *uri, const struct handshake_params *params,
 	if (r < 0)
 		fail_msg("%s: %s", uri, err.text);
 	assert_int_equal(handshake_init(&hs, &p, &err), 0);
-	r = link_negotiate(fd, &hs, timeout_ms, &err);
+	r = link_negotiate(fd, &hs, NULL, timeout_ms, &err);
 	close(fd);
 	return r;
 }

@@ -8,23 +8,13 @@ man=${srcdir:-.}/man
 client=${NBD_CLIENT:-nbd-client/nbd-client}
 fake=$(dirname "$client")/../tests/fake-client
 dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/shell.sh
+. "${0%/*}/shell.sh"
 uri="nbd+unix:///?socket=$dir/socket"
 server=''
 failed=0
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
 
-# check WHAT TEST...: one test, passed if the command succeeds.
-check() {
-	what=$1
-	shift
-	if "$@" >"$dir/log" 2>&1; then
-		echo "ok - $what"
-		return
-	fi
-	echo "not ok - $what"
-	failed=1
-	sed 's/^/# /' "$dir/log"
-}
 
 names() { grep -o 'nbd_client_[a-z_]*' "$1" | sort -u; }
 
@@ -99,17 +89,7 @@ valid() { # SECTION COMMAND...: prints JSON that has that section
 		"$section"
 }
 
-nbdkit -f -U "$dir/socket" memory 16M 2>"$dir/server.log" &
-server=$!
-tries=0
-until "$client" info "$uri" >/dev/null 2>&1; do
-	tries=$((tries + 1))
-	[ $tries -lt 200 ] || {
-		echo "nbdkit does not answer: $(tail -n 1 "$dir/server.log")"
-		exit 1
-	}
-	sleep 0.05
-done
+server_start "$uri" -U "$dir/socket" memory 16M
 
 check 'the schema says no' \
 	python3 "$dir/validate.py" "$man/nbd-client.schema.json" breach

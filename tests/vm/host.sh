@@ -360,7 +360,7 @@ guest_start() {
 	(
 		status=0
 		timeout -s KILL "$key_limit" qemu-system-x86_64 -machine q35 \
-			-accel tcg,thread=multi -cpu max,la57=off,pku=off -smp 2 -m "$key_mem" \
+			-accel tcg,thread=multi -cpu max,la57=off,pku=off -smp "$key_cpus" -m "$key_mem" \
 			-display none -nodefaults -no-reboot \
 			-kernel "$kernel_dir/vmlinuz" -initrd "$initrd" \
 			-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0 $words" \
