@@ -2,6 +2,7 @@
 /* Child processes by descriptor. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
@@ -12,6 +13,11 @@
 #include "nbd-client/process.h"
 
 #define PROCESS_NONE ((struct process){ .fd = -1, .go_fd = -1 })
+
+/* Ended, but not reaped; of this process, which has one thread that starts others. */
+#define DEAD_MAX 8u
+static pid_t dead[DEAD_MAX];
+static uint32_t dead_count;
 
 static int open_pid(pid_t pid)
 {
@@ -85,16 +91,45 @@ static void forget(struct process *p)
 	*p = PROCESS_NONE;
 }
 
+void process_reap(void)
+{
+	const struct sched_param none = { 0 };
+	int policy = sched_getscheduler(0);
+	struct sched_param param = { 0 };
+
+	if (!dead_count)
+		return;
+	(void)sched_getparam(0, &param);
+	(void)sched_setscheduler(0, SCHED_OTHER, &none);
+	while (dead_count) {
+		if (waitpid(dead[dead_count - 1], NULL, 0) >= 0 ||
+		    errno != EINTR)
+			dead_count--;
+	}
+	(void)sched_setscheduler(0, policy, &param);
+}
+
+/* To be reaped, all of them at once if there are too many. */
+static void add_dead(pid_t pid)
+{
+	dead[dead_count++] = pid;
+	if (dead_count == DEAD_MAX)
+		process_reap();
+}
+
 bool process_ended(struct process *p, int *ret_status)
 {
 	struct pollfd fd = { .fd = p->fd, .events = POLLIN };
-	int status;
+	siginfo_t info = { 0 };
 
 	if (p->pid <= 0 || poll(&fd, 1, 0) != 1 ||
-	    waitpid(p->pid, &status, WNOHANG) != p->pid)
+	    waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) ||
+	    info.si_pid != p->pid)
 		return false;
-	*ret_status = WIFSIGNALED(status) ? PROCESS_SIGNAL + WTERMSIG(status) :
-					    WEXITSTATUS(status);
+	*ret_status = info.si_code == CLD_EXITED ?
+			      info.si_status :
+			      PROCESS_SIGNAL + info.si_status;
+	add_dead(p->pid);
 	forget(p);
 	return true;
 }
@@ -102,7 +137,8 @@ bool process_ended(struct process *p, int *ret_status)
 void process_stop(struct process *p)
 {
 	process_kill(p);
-	while (p->pid > 0 && waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (p->pid > 0)
+		add_dead(p->pid);
 	forget(p);
+	process_reap();
 }

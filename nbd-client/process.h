@@ -37,10 +37,17 @@ int process_adopt(struct process *p, pid_t pid);
 void process_go(const struct process *p);
 void process_kill(const struct process *p);
 
-/* True, once, when it has ended; then *p is none again. */
+/* True, once, when it has ended; then *p is none again, and the rest is to be reaped. */
 bool process_ended(struct process *p, int *ret_status);
 
-/* Kills it and waits for its end. Also of none. */
+/*
+ * What is left of those that have ended. The kernel asks in a loop until nobody else
+ * is in their part of /proc (d_invalidate() in fs/dcache.c), so that a thread of
+ * real-time priority would keep whom it waits for from running: it is none meanwhile.
+ */
+void process_reap(void);
+
+/* Kills it, waits for its end, and reaps. Also of none. */
 void process_stop(struct process *p);
 
 #endif

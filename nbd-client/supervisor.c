@@ -224,6 +224,7 @@ static void tick(struct supervisor *s, uint64_t now_ns)
 	const struct stats_page *page = s->device->page;
 
 	s->tick_ns = now_ns;
+	process_reap();
 	host_follow_root();
 	notify_step(page, now_ns);
 	watch(s);

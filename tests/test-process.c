@@ -2,6 +2,7 @@
 /* Unit tests of child processes by descriptor, with real ones. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -114,6 +115,36 @@ static void stopped_and_killed(void **state)
 	assert_int_equal(wait_end(&p), PROCESS_SIGNAL + SIGKILL);
 }
 
+/* A takeover does not wait for it, and it is done at no real-time priority. */
+static void reaped_later(void **state)
+{
+	struct sched_param param = { .sched_priority = 5 };
+	const struct sched_param none = { 0 };
+	int policy = sched_setscheduler(0, SCHED_FIFO, &param) ? SCHED_OTHER :
+								 SCHED_FIFO;
+	struct process p[12];
+	int result = 0;
+	pid_t pid = 0;
+
+	(void)state;
+	process_reap();
+	for (int i = 0; i < 12; i++) {
+		assert_int_equal(process_start(&p[i], at_once, &result), 0);
+		pid = p[i].pid;
+		assert_int_equal(wait_end(&p[i]), 0);
+		assert_int_equal(kill(pid, 0), i == 7 ? -1 : 0); /* room for 8 */
+	}
+	process_reap();
+	assert_int_equal(kill(pid, 0), -1);
+	assert_int_equal(errno, ESRCH);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+	assert_int_equal(sched_getscheduler(0), policy);
+	assert_int_equal(sched_getparam(0, &param), 0);
+	assert_int_equal(param.sched_priority, policy == SCHED_FIFO ? 5 : 0);
+	assert_int_equal(sched_setscheduler(0, SCHED_OTHER, &none), 0);
+}
+
 static void none_is_harmless(void **state)
 {
 	struct process p;
@@ -138,6 +169,7 @@ int main(void)
 		cmocka_unit_test(each_has_its_own),
 		cmocka_unit_test(killed),
 		cmocka_unit_test(stopped_and_killed),
+		cmocka_unit_test(reaped_later),
 		cmocka_unit_test(none_is_harmless),
 	};
 

@@ -35,6 +35,7 @@ static struct fake {
 } fakes[16];
 static int count;      /* of fakes, each a process; its pid is the index + 1 */
 static int fork_error; /* of the next fork */
+static int reaped;     /* how often */
 
 int process_start(struct process *p, int (*main)(void *arg, int go_fd),
 		  void *arg)
@@ -80,6 +81,11 @@ void process_stop(struct process *p)
 	if (p->pid > 0)
 		process_kill(p);
 	p->pid = 0;
+}
+
+void process_reap(void)
+{
+	reaped++;
 }
 
 int worker_attach(void *device, int go_fd)
@@ -153,7 +159,7 @@ static int setup(void **state)
 	memset(&page, 0, sizeof(page));
 	memset(&shared, 0, sizeof(shared));
 	memset(&err, 0, sizeof(err));
-	count = fork_error = unlocked = reported = 0;
+	count = fork_error = unlocked = reported = reaped = 0;
 	options = (struct attach_options){ .watchdog_s = 10 };
 	device = (struct device){ .options = &options,
 				  .page = &page,
@@ -268,6 +274,7 @@ static void standby_takes_over(void **state)
 {
 	(void)state;
 	begin_with_standby();
+	reaped = 0;
 	assert_ptr_equal(fakes[1].main, worker_take_over);
 	assert_false(fakes[1].told);
 	now_ns += NS_PER_MS;
@@ -278,8 +285,11 @@ static void standby_takes_over(void **state)
 	assert_int_equal(page.standby_pid, 0);
 	assert_int_equal(page.takeovers, 1);
 	assert_int_equal(shared.died_ns, now_ns);
+	/* The dead one is reaped later: nobody waits for that. */
+	assert_int_equal(reaped, 0);
 	/* No other one is made before it serves, and only while memory is there. */
 	assert_int_equal(step_tick(true), 1);
+	assert_int_equal(reaped, 1);
 	assert_int_equal(count, 2);
 	page.memory_tight = 1;
 	become_ready();

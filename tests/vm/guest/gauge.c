@@ -5,8 +5,9 @@
  *	gauge PROGRESS OUTPUT DISK STALL_SECONDS [sysrq]
  *
  * Makes the file PROGRESS for hog, then every 100 ms looks whether hog's
- * counter or the kernel's swap counters have moved, and remembers the longest
- * time in which none did, and in which hog's did not, from its begin to its end.
+ * counter, the kernel's swap counters, which count what is begun, or those of
+ * DISK, which count what is done, have moved, and remembers the longest time in
+ * which none did, and in which hog's did not, from its begin to its end.
  * Prints a line "#gauge KEY=VALUE ..." each second to OUTPUT (a serial port in a
  * guest), a line "@swapping" when memory is used up, and at its end, on SIGTERM,
  * "=KEY VALUE" lines, and both times in milliseconds on standard output.  After
@@ -50,7 +51,7 @@ enum value {
 	PSWPIN, PSWPOUT, OOM_KILL, ALLOCSTALL,
 	MEM_TOTAL, MEM_FREE, SWAP_TOTAL, SWAP_FREE,
 	PFMEMALLOC_DROP, TCP_TIMEOUTS, TCP_RCVQ_DROP, PRUNE_CALLED,
-	MIN_FREE, READS, WRITES,
+	MIN_FREE, READS, WRITES, COMPLETED,
 	VALUE_COUNT
 };
 
@@ -61,7 +62,7 @@ static struct progress *progress;
 static int out = -1;
 static volatile sig_atomic_t ended;
 
-static int vmstat_fd, meminfo_fd, netstat_fd, minfree_fd, inflight_fd;
+static int vmstat_fd, meminfo_fd, netstat_fd, minfree_fd, inflight_fd, disk_fd;
 
 /* A line "NAME VALUE" of /proc/vmstat or "NAME: VALUE kB" of /proc/meminfo. */
 struct name {
@@ -147,6 +148,21 @@ static void parse_table(char *text, const struct name *names, uint64_t *sum)
 	}
 }
 
+/* A disk's stat: the first field are reads completed, the fifth writes. */
+static uint64_t completed(char *text)
+{
+	uint64_t sum = 0;
+	char *at = text;
+
+	for (unsigned i = 1; i <= 5; i++) {
+		uint64_t number = strtoull(at, &at, 10);
+
+		if (i == 1 || i == 5)
+			sum += number;
+	}
+	return sum;
+}
+
 static void sample(char *text)
 {
 	uint64_t sum[VALUE_COUNT] = { 0 };
@@ -164,6 +180,8 @@ static void sample(char *text)
 		sum[READS] = strtoull(text, &end, 10);
 		sum[WRITES] = strtoull(end, NULL, 10);
 	}
+	if (load(disk_fd, text))
+		sum[COMPLETED] = completed(text);
 	for (unsigned i = 0; i < VALUE_COUNT; i++)
 		values[i] = sum[i];
 	samples_count++;
@@ -295,7 +313,10 @@ static void watch(long long stall_ms, int sysrq_fd)
 		bool idle = phase == PHASE_IDLE || phase == PHASE_DONE;
 		long long ms = now_ms();
 
-		follow(&all, ops + values[PSWPIN] + values[PSWPOUT], ms, idle);
+		follow(&all,
+		       ops + values[PSWPIN] + values[PSWPOUT] +
+			       values[COMPLETED],
+		       ms, idle);
 		follow(&hog, ops, ms, idle);
 		if (ms - all.moved_ms > stall_ms)
 			stall(sysrq_fd);
@@ -378,6 +399,8 @@ int main(int argc, char **argv)
 	}
 	snprintf(path, sizeof(path), "/sys/block/%.64s/inflight", argv[3]);
 	inflight_fd = open_read(path);
+	snprintf(path, sizeof(path), "/sys/block/%.64s/stat", argv[3]);
+	disk_fd = open_read(path);
 	vmstat_fd = open_read("/proc/vmstat");
 	meminfo_fd = open_read("/proc/meminfo");
 	netstat_fd = open_read("/proc/net/netstat");
