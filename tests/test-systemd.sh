@@ -102,14 +102,14 @@ all_tables() {
 	grep -qx 'Wants=nbd-client@nbd12.service' \
 		"$dir/made/dev-nbd12p2.device.d/50-nbd-client.conf" &&
 		grep -qx 'After=nbd-client@ublkb1.service' \
-			"$dir/made/dev-ublkb1.swap.d/50-nbd-client.conf" &&
+			"$dir/made/dev-ublkb1.device.d/50-nbd-client.conf" &&
 		grep -q '^ExecStartPost=.* start dev-nbd0.swap$' \
 			"$dir/made/nbd-client@nbd0.service.d/50-nbd-client.conf"
 }
 # Each of these would have systemd switch swap off: where a service that has died
-# is started again, and beside the service when the system goes down.
+# is started again, or beside the service when the system goes down, or first.
 left_to_the_service() {
-	! grep -E '^(Requires|BindsTo|PartOf|Conflicts)=' \
+	! grep -E '^(Requires|BindsTo|PartOf|Conflicts|After)=' \
 		"$dir/made/dev-nbd0.swap.d/50-nbd-client.conf"
 }
 by_hand() {

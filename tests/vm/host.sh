@@ -330,7 +330,7 @@ root_served() {
 		port_open ${export#*:} ||
 			act_server_start ${export%:*} ${export#*:} $((key_hog + 256))
 	done
-	words="root=/dev/nbd0 rw nbdroot=nbd://10.77.0.1:10809/root \
+	words="$words root=/dev/nbd0 rw nbdroot=nbd://10.77.0.1:10809/root \
 nbdswap=nbd://10.77.0.1:10810/disk ip=10.77.0.2::10.77.0.1:255.255.255.0:guest:eth0:off \
 systemd.mask=networking.service systemd.mask=nbd-client@nbd0.service"
 }
@@ -356,6 +356,7 @@ guest_start() {
 	}
 	disk=$(root_disk)
 	words=
+	[ -z "$boots" ] || words="loglevel=5" # what the OOM killer finds
 	[ "$boots" != debian-initramfs ] || root_served >>"$log/host.log" 2>&1
 	(
 		status=0
