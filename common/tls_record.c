@@ -196,11 +196,20 @@ static bool unpad(struct tls_open *o, size_t *content, uint8_t *type)
 	return true;
 }
 
-static bool on_alert(struct tls_open *o, size_t content)
+const char *tls_no_data(uint8_t type, const uint8_t *content, size_t bytes)
 {
-	if (content == 2 && o->plain[1] == CLOSE_NOTIFY)
-		return broken(o, "the server closed the connection");
-	return broken(o, "the server gave up the connection with a TLS alert");
+	switch (type) {
+	case TLS_ALERT:
+		return bytes == 2 && content[1] == CLOSE_NOTIFY ?
+			       "the server closed the connection" :
+			       "the server gave up the connection with a TLS alert";
+	case TLS_HANDSHAKE:
+		return bytes && content[0] == KEY_UPDATE ?
+			       "the server changes its TLS keys, which takes a new connection" :
+			       "a TLS handshake message after the handshake";
+	default:
+		return "a TLS record of an unknown type";
+	}
 }
 
 /*
@@ -222,11 +231,10 @@ static bool on_handshake(struct tls_open *o, size_t content)
 	}
 	if (content && at == content)
 		return true;
-	if (at < content && o->plain[at] == KEY_UPDATE)
-		return broken(
-			o,
-			"the server changes its TLS keys, which takes a new connection");
-	return broken(o, "a TLS handshake message after the handshake");
+	if (at > content)
+		at = content;
+	return broken(o, tls_no_data(TLS_HANDSHAKE, o->plain + at,
+				     content - at));
 }
 
 static bool on_record(struct tls_open *o, const uint8_t *record,
@@ -245,12 +253,10 @@ static bool on_record(struct tls_open *o, const uint8_t *record,
 	case TLS_DATA:
 		*ret_plain = content;
 		return true;
-	case TLS_ALERT:
-		return on_alert(o, content);
 	case TLS_HANDSHAKE:
 		return on_handshake(o, content);
 	default:
-		return broken(o, "a TLS record of an unknown type");
+		return broken(o, tls_no_data(type, o->plain, content));
 	}
 }
 

@@ -117,4 +117,7 @@ void tls_open_start(struct tls_open *open, const struct tls_half *half);
 ssize_t tls_open_take(struct tls_open *open, const uint8_t *from, size_t bytes,
 		      size_t *ret_plain_bytes);
 
+/* Why a record of this type, which is not TLS_DATA, ends the connection. */
+const char *tls_no_data(uint8_t type, const uint8_t *content, size_t bytes);
+
 #endif

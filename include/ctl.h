@@ -122,7 +122,7 @@ enum stats_link {
 /* Who makes the records of an encrypted link. */
 enum stats_records {
 	STATS_RECORDS_NONE, /* not encrypted */
-	STATS_RECORDS_OURS,
+	STATS_RECORDS_USER,
 	STATS_RECORDS_KERNEL,
 };
 
@@ -212,6 +212,7 @@ struct stats_page {
 	uint64_t probes;	     /* of a server that owed an answer for so long */
 	uint64_t links_replaced;     /* because a probe was answered */
 	uint64_t unfenced; /* old connections whose end was not seen */
+	uint64_t spare_sockets; /* for connections with the kernel's records */
 	uint32_t endpoint; /* the server in use, or used last; from 0 */
 	uint32_t endpoint_count; /* constant, as are their URIs */
 	struct stats_endpoint endpoints[ENDPOINTS_MAX];
@@ -219,6 +220,7 @@ struct stats_page {
 	uint64_t available_bytes; /* what the device could have of the export */
 	uint64_t server_bytes;	  /* the export, as the server said last */
 	uint32_t tls_records; /* enum stats_records; of this or the last link: */
+	char tls_records_why[96]; /* not the kernel's; "": they are */
 	char tls_version[12];
 	char tls_cipher[48];
 	char tls_peer[128];	   /* subject, or owner of the key; escaped */

@@ -103,6 +103,11 @@ extern const struct option_spec cmd_output_options[]; /* of one with sizes */
 		       "lines of USERNAME:HEXKEY, instead of certificates"),   \
 	CMD_TLS_STRING(type, tls.user, "-user", "NAME",                        \
 		       "whose key to use, if not in the URI")
+/* For one that reads and writes, too. */
+#define CMD_TLS_RECORDS(type, tls)                                             \
+	CMD_TLS_STRING(type, tls.records, "-records", "WHO",                   \
+		       "kernel, user or auto: who makes the records\n"         \
+		       "(default: auto)")
 
 #define CMD_OPTIONS_END { .name = NULL }
 

@@ -132,6 +132,7 @@ static const struct option_spec attach_options[] = {
 	  .set = attach_set_shed_exempt,
 	  .help = "with --shed: neither those of these ports" },
 	CMD_TLS_OPTIONS(struct attach_line, options.tls),
+	CMD_TLS_RECORDS(struct attach_line, options.tls),
 	CMD_OPTIONS_END
 };
 _Static_assert(SLOTS_DEFAULT == 64 && SLOT_BYTES_DEFAULT == 128 * KIB &&
@@ -296,6 +297,11 @@ static int check(struct attach_options *options, bool recover, struct err *err)
 		return err_set(err, X_USAGE, EINVAL,
 			       "with --kernel-path errors go to the kernel; "
 			       "leave out --on-eio");
+	if (options->kernel_path && options->tls.records &&
+	    !strcmp(options->tls.records, "user"))
+		return err_set(err, X_USAGE, EINVAL,
+			       "with --kernel-path the kernel makes the TLS "
+			       "records; leave out --tls-records");
 	if (!options->slots)
 		options->slots = SLOTS_DEFAULT;
 	choose_connections(options);

@@ -167,6 +167,7 @@ static const struct option_spec bench_options[] = {
 	  .help = "for each step of the handshake (default 10)" },
 	CMD_OUTPUT_OPTIONS(offsetof(struct bench_line, output)),
 	CMD_TLS_OPTIONS(struct bench_line, tls),
+	CMD_TLS_RECORDS(struct bench_line, tls),
 	CMD_OPTIONS_END
 };
 

@@ -177,7 +177,7 @@ static void put_endpoint(struct table *table, const struct stats_page *page)
 
 static void put_records(struct table *table, const struct stats_page *page)
 {
-	static const char *const names[] = { "none", "ours", "kernel" };
+	static const char *const names[] = { "none", "user", "kernel" };
 
 	table_string(table, names[page->tls_records % 3]);
 }
@@ -190,6 +190,14 @@ static void put_tls(struct table *table, const struct stats_page *page,
 		table_none(table);
 	else
 		table_string(table, text);
+}
+
+static void put_records_why(struct table *table, const struct stats_page *page)
+{
+	if (page->tls_records == STATS_RECORDS_USER)
+		table_string(table, page->tls_records_why);
+	else
+		table_none(table);
 }
 
 static void put_tls_version(struct table *table, const struct stats_page *page)
@@ -297,6 +305,7 @@ static const struct field device_fields[] = {
 	FIELD(TIME, link_since, "link_since", "Link since"),
 	FIELD_CALL(put_link_error, "link_error", "Last link error"),
 	FIELD_CALL(put_records, "tls_records", "TLS records"),
+	FIELD_CALL(put_records_why, "tls_records_why", "Not the kernel's"),
 	FIELD_CALL(put_tls_version, "tls_version", "TLS version"),
 	FIELD_CALL(put_tls_cipher, "tls_cipher", "TLS cipher"),
 	FIELD_CALL(put_tls_peer, "tls_peer", "TLS peer"),
@@ -315,6 +324,7 @@ static const struct field device_fields[] = {
 	FIELD(NUMBER, links_replaced, "links_replaced",
 	      "Silent links replaced"),
 	FIELD(NUMBER, unfenced, "unfenced", "Old links not seen to end"),
+	FIELD(NUMBER, spare_sockets, "spare_sockets", "Spare sockets"),
 	FIELD_CALL(put_shed, "shed", "Traffic shedding"),
 	FIELD(TIME, shed_since, "shed_since", "Shedding so since"),
 	FIELD(NUMBER, shed_packets, "shed_packets", "Packets shed"),

@@ -17,6 +17,7 @@ _nbd_client_words() {
 _nbd_client_values() {
 	case $1 in
 	--tls) echo off allow require ;;
+	--tls-records) echo auto kernel user ;;
 	--swap) echo best-effort ;;
 	--on-eio) echo fail retry ;;
 	--identity) echo description ;;
@@ -31,7 +32,7 @@ _nbd_client_values() {
 
 _nbd_client() {
 	local line=${COMP_LINE:0:COMP_POINT} program=${COMP_WORDS[0]}
-	local command=${COMP_WORDS[1]} word option
+	local command=${COMP_WORDS[1]} word
 	word=${line##*[[:space:]]}
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
@@ -40,14 +41,9 @@ _nbd_client() {
 		return
 	fi
 	case $word in
-	--tls-*=* | --config=*)
-		option=${word%%=*}
-		case $option in
-		*-ca | *-cert | *-key | *-file | --config)
-			compopt -o filenames
-			mapfile -t COMPREPLY < <(compgen -f -- "${word#*=}")
-			;;
-		esac
+	--tls-ca=* | --tls-cert=* | --tls-key=* | --tls-psk-file=* | --config=*)
+		compopt -o filenames
+		mapfile -t COMPREPLY < <(compgen -f -- "${word#*=}")
 		;;
 	--*=*)
 		mapfile -t COMPREPLY < <(compgen -W \

@@ -27,6 +27,7 @@ _nbd_client_options() {
 _nbd_client_values() {
 	case $1 in
 	--tls) compadd off allow require ;;
+	--tls-records) compadd auto kernel user ;;
 	--swap) compadd best-effort ;;
 	--on-eio) compadd fail retry ;;
 	--rw) compadd read write randread randwrite verify ;;

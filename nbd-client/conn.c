@@ -2,6 +2,7 @@
 /* The connection to the server: states, events, and the table of both. */
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -47,17 +48,41 @@ static void move_on(struct conn *c)
 }
 
 /*
- * The kernel makes the records where it can. It cannot on a UNIX socket; and a
- * socket that is to be used again must not get its TLS, which stays for good;
- * unless there is no other way.
+ * A socket that is to be used again must not get the kernel's TLS, which stays for
+ * good, unless there is no other way; and when memory is short, nothing is asked
+ * for that would have to be loaded.
  */
-static int try_ktls(struct conn *c, int fd, const struct tls_keys *send,
+static const char *why_no_ktls(const struct conn *c, enum tls_cipher cipher)
+{
+	const struct sockets *s = &c->ends->sockets;
+
+	if (c->no_ktls)
+		return c->no_ktls;
+	if (link_family(c->fd) == AF_UNIX)
+		return "a UNIX socket";
+	if (sockets_is_ready(s, c->fd) && !sockets_is_once(s, c->fd) &&
+	    !c->for_kernel)
+		return "no spare socket was left";
+	if (!c->may_load &&
+	    !(c->ktls_ciphers && *c->ktls_ciphers >> cipher & 1))
+		return "another cipher than before, while memory was short";
+	return NULL;
+}
+
+static int try_ktls(struct conn *c, const struct tls_keys *send,
 		    const struct tls_keys *receive)
 {
-	if (c->no_ktls || link_family(fd) == AF_UNIX ||
-	    (sockets_is_ready(&c->ends->sockets, fd) && !c->for_kernel))
-		return -EOPNOTSUPP;
-	return ktls_start(fd, send, receive);
+	const char *why = why_no_ktls(c, send->cipher);
+	int ret = why ? -EOPNOTSUPP : ktls_start(c->fd, send, receive);
+
+	c->why_user[0] = '\0';
+	if (ret < 0)
+		snprintf(c->why_user, sizeof(c->why_user), "%s%s",
+			 why ? why : "the kernel does not take the keys: ",
+			 why ? "" : strerror(-ret));
+	else if (c->ktls_ciphers)
+		*c->ktls_ciphers |= 1u << send->cipher;
+	return ret;
 }
 
 /* Negotiated inside TLS: from here on there are only records. */
@@ -69,7 +94,7 @@ static int take_keys(struct conn *c)
 	if (ret < 0)
 		return ret;
 	c->peer = c->link_tls.peer;
-	ret = try_ktls(c, c->fd, &send, &receive);
+	ret = try_ktls(c, &send, &receive);
 	if (ret == 0) {
 		c->records = STATS_RECORDS_KERNEL;
 	} else if (c->for_kernel) {
@@ -77,11 +102,11 @@ static int take_keys(struct conn *c)
 			"the kernel does not take over the encryption of this link: %s; --kernel-path needs TCP and the module tls for that",
 			strerror(-ret));
 	} else if (ret == -EPROTO) {
-		c->no_ktls = true;
+		c->no_ktls = "the kernel's TLS takes no keys for receiving";
 		err_set(&c->err, X_KERNEL, EPROTO,
 			"the kernel's TLS takes no keys for receiving; the next attempt does without it");
 	} else {
-		c->records = STATS_RECORDS_OURS;
+		c->records = STATS_RECORDS_USER;
 		ret = tls_half_init(&c->seal, &send, true);
 		if (!ret)
 			ret = tls_half_init(&c->open, &receive, false);
@@ -116,7 +141,10 @@ static enum conn_event act_wait(struct conn *c)
 
 static enum conn_event act_dial(struct conn *c)
 {
-	struct link_sockets source = sockets_source(&c->ends->sockets);
+	struct sockets *sockets = &c->ends->sockets;
+	bool once = conn_end(c)->tls && !c->no_ktls && !c->for_kernel;
+	struct link_sockets source = once ? sockets_source_once(sockets) :
+					    sockets_source(sockets);
 	uint32_t dial_ms = c->handshake_ms;
 
 	if (c->known && dial_ms > CONN_DIAL_MS)
@@ -259,7 +287,8 @@ static bool has_ended(int fd)
 
 	for (int i = 0; i < FENCE_READS_MAX && n > 0; i++)
 		n = link_receive(fd, bytes, sizeof(bytes));
-	return n == 0 || n == -ECONNRESET || n == -ENOTCONN;
+	return n == 0 || n == -ECONNRESET || n == -ENOTCONN ||
+	       (n < 0 && n != -EAGAIN && ktls_has_ended(fd));
 }
 
 static bool stop_sending(int fd)
@@ -304,9 +333,11 @@ static enum conn_event act_fence(struct conn *c)
 /* Other sockets than the ready ones have ended with their process, unseen. */
 static enum conn_event act_inherit(struct conn *c)
 {
+	bool all = sockets_inherit(&c->ends->sockets);
+
 	sockets_each(&c->ends->sockets, stop_sending);
 	begin_fence(c);
-	c->fence_blind = !endpoints_ready(c->ends, c->at);
+	c->fence_blind = !all || !endpoints_ready(c->ends, c->at);
 	return CONN_EV_STEP;
 }
 
@@ -539,6 +570,7 @@ bool conn_move(struct conn *c, struct conn *from)
 	c->family = from->family;
 	c->records = from->records;
 	c->peer = from->peer;
+	memcpy(c->why_user, from->why_user, sizeof(c->why_user));
 	c->handshake.info = from->handshake.info;
 	c->seal = from->seal;
 	c->open = from->open;
@@ -593,7 +625,7 @@ int conn_open(struct conn *c, struct err *err)
 struct records *conn_start_records(struct conn *c, struct records *r)
 {
 	CHECK(c->state == CONN_READY);
-	if (c->records != STATS_RECORDS_OURS)
+	if (c->records != STATS_RECORDS_USER)
 		return NULL;
 	CHECK(r);
 	records_start(r, &c->seal, &c->open);
@@ -612,13 +644,18 @@ static bool is_end(int error)
 	return error == 0 || error == ECONNRESET || error == EPIPE;
 }
 
-void conn_shutdown(struct conn *c, int error)
+const char *conn_shutdown(struct conn *c, int error)
 {
+	const char *why = NULL;
+
 	CHECK(c->state == CONN_READY || c->state == CONN_UP);
+	if (c->records == STATS_RECORDS_KERNEL && !c->for_kernel)
+		why = ktls_why(c->fd, error);
 	conn_dispatch(c, CONN_EV_LOST);
 	/* One that was given up by our kernel reads as ended, too. */
-	c->fence_blind = !is_end(error) && error != EPROTO;
+	c->fence_blind = !is_end(error) && error != EPROTO && !why;
 	c->move_on = !is_end(error); /* a server that ends may be back soon */
+	return why;
 }
 
 void conn_close(struct conn *c)

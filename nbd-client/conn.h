@@ -135,9 +135,13 @@ struct conn {
 	/* Of the connection in READY, UP and LOST: */
 	enum stats_records records;
 	struct link_tls_peer peer; /* with records of either kind */
-	struct tls_half seal;	   /* STATS_RECORDS_OURS; the engine's when UP */
+	struct tls_half seal;	   /* STATS_RECORDS_USER; the engine's when UP */
 	struct tls_half open;
-	bool no_ktls; /* the kernel has failed at it */
+	char why_user[96];	   /* STATS_RECORDS_USER: and not the kernel's */
+	const char *no_ktls; /* why the kernel makes no records; NULL: it may */
+	/* What the kernel has loaded for it: 1 << enum tls_cipher; or NULL. */
+	uint32_t *ktls_ciphers;
+	bool may_load; /* more than that may be loaded now */
 	bool for_kernel; /* its nbd driver uses the connections, not an engine */
 	bool simple_replies; /* structured ones are not asked for */
 
@@ -186,9 +190,9 @@ void conn_choose_replies(struct conn *c, bool swap);
 void conn_set_tls(struct conn *c, struct tls *tls);
 
 /*
- * The same for a process that serves a device: also gets OpenSSL's memory and
- * reads the files, if TLS is wanted. tls, one for each server, are to be closed
- * after conn_fini().
+ * The same for a process that serves a device: also gets OpenSSL's memory, reads
+ * the files, and decides who makes the records, if TLS is wanted. tls, one for
+ * each server, are to be closed after conn_fini().
  */
 int conn_init_tls(struct conn *c, struct tls tls[],
 		  const struct tls_options *options, struct err *err);
@@ -251,9 +255,10 @@ void conn_take(struct conn *c);
 /*
  * READY or UP to LOST: the server is told that nothing more will come; it ends
  * the connection when it has done with what came, and with that the engine's
- * operations. error: what the connection was lost by, 0: its end.
+ * operations. error: what the connection was lost by, 0: its end. Returns what
+ * the kernel's TLS has to say of it, a literal; or NULL.
  */
-void conn_shutdown(struct conn *c, int error);
+const char *conn_shutdown(struct conn *c, int error);
 
 /*
  * Nobody uses the socket any more: READY, UP and LOST go to FENCE, or DOWN if

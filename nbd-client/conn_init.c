@@ -4,6 +4,7 @@
 
 #include "common/check.h"
 #include "nbd-client/conn.h"
+#include "nbd-client/ktls.h"
 #include "nbd-client/tls_memory.h"
 
 static void init(struct conn *c, struct endpoints *ends, uint32_t handshake_ms)
@@ -17,6 +18,7 @@ static void init(struct conn *c, struct endpoints *ends, uint32_t handshake_ms)
 	c->backoff_ms = CONN_BACKOFF_MIN_MS;
 	c->fence_ms = CONN_FENCE_MS;
 	c->records = STATS_RECORDS_NONE;
+	c->may_load = true;
 	link_tls_init(&c->link_tls, NULL);
 }
 
@@ -57,6 +59,7 @@ void conn_init_beside(struct conn *c, struct conn *first)
 	c->round = c->left = 1;
 	c->request_timeout_ms = first->request_timeout_ms;
 	c->for_kernel = first->for_kernel;
+	c->no_ktls = first->no_ktls;
 	c->simple_replies = first->simple_replies;
 }
 
@@ -80,6 +83,7 @@ void conn_init_another(struct conn *c, struct conn *first)
 	sockets_init(&c->own.sockets, &first->own.sockets.memory);
 	c->fence_ms = first->fence_ms;
 	c->request_timeout_ms = first->request_timeout_ms;
+	c->no_ktls = first->no_ktls;
 	c->simple_replies = first->simple_replies;
 }
 
@@ -87,6 +91,23 @@ void conn_set_tls(struct conn *c, struct tls *tls)
 {
 	c->ends->list[0].tls =
 		tls && tls->mode != HANDSHAKE_TLS_OFF ? tls : NULL;
+}
+
+/* What "auto" comes to, or whether "kernel" is possible. */
+static int choose_records(struct conn *c, enum tls_records records,
+			  struct err *err)
+{
+	int ret = records == TLS_RECORDS_USER ? 0 : ktls_probe();
+
+	if (records == TLS_RECORDS_USER)
+		c->no_ktls = "as asked for";
+	else if (ret < 0)
+		c->no_ktls = "this kernel has no module tls";
+	if (ret == 0 || records == TLS_RECORDS_AUTO)
+		return 0;
+	return err_set(err, X_KERNEL, -ret,
+		       "this kernel makes no TLS records: %s; load its module, tls, or leave out --tls-records=kernel",
+		       strerror(-ret));
 }
 
 int conn_init_tls(struct conn *c, struct tls tls[],
@@ -109,5 +130,7 @@ int conn_init_tls(struct conn *c, struct tls tls[],
 		end->tls = &tls[i];
 		first = end->tls;
 	}
+	if (ret == 0 && first)
+		ret = choose_records(c, first->records, err);
 	return ret;
 }

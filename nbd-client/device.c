@@ -74,6 +74,7 @@ static int connect_again(struct device *d, struct err *err)
 	for (uint32_t i = 0; i < d->page->endpoint_count; i++)
 		d->page->endpoints[i].link = STATS_LINK_DOWN;
 	d->queues[0].conn.unfenced = d->page->unfenced;
+	device_show_sockets(d);
 	EACH_QUEUE(q, d) {
 		device_watch_link(q);
 		if (q->engine)

@@ -48,6 +48,7 @@ struct device_shared {
 	bool fetching;     /* ublk: a worker has begun, but not completed, to */
 	uint64_t died_ns;  /* when the last worker was seen to have died */
 	int32_t ready_pid; /* the worker that has attached, or taken over */
+	uint32_t ktls_ciphers; /* see struct conn */
 	/* Where the nbd driver talks to the server itself: */
 	int link_fd; /* on this one of the ready sockets; -1: on none of these */
 	bool counting; /* these were read before: */
@@ -170,6 +171,9 @@ void device_hand_over(const struct device *d, struct handover *ret);
 
 /* The other attaches may choose a device now; also a worker's first deed. */
 void device_unlock(struct device *d);
+
+/* The same turn, if it is nobody's, for this process. 0, or -1 with errno. */
+int device_try_lock(struct device *d);
 
 /* What is held is let go, once no worker is there any more. */
 void device_release(struct device *d);

@@ -27,6 +27,7 @@
 #include "nbd-client/host_strangers.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/sizing.h"
+#include "nbd-client/spares.h"
 #include "nbd-client/swap.h"
 #include "nbd-client/words.h"
 
@@ -124,6 +125,7 @@ static int init_link(struct device *d, struct err *err)
 {
 	const struct attach_options *o = d->options;
 	struct conn *conn = &d->queues[0].conn;
+	int ret;
 
 	addr_format(&o->addr, d->uri, sizeof(d->uri));
 	conn->fence_ms = o->fence_ms;
@@ -131,8 +133,9 @@ static int init_link(struct device *d, struct err *err)
 	conn->for_kernel = o->kernel_path;
 	conn->ends->described = o->described;
 	conn_choose_replies(conn, o->swap != SWAP_NO);
-	device_standby_up(d);
-	return conn_init_tls(conn, d->tls, &o->tls, err);
+	ret = conn_init_tls(conn, d->tls, &o->tls, err);
+	device_standby_up(d); /* in the likeness of the first */
+	return ret;
 }
 
 static int probe_up(struct device *d, struct err *err)
@@ -252,16 +255,26 @@ int device_attached(const struct attach_options *o,
 	return 1;
 }
 
+static int take_lock(struct device *d, int how)
+{
+	if (!mkdir(RUN_DIR, 0755) || errno == EEXIST)
+		d->lock_fd = open(RUN_DIR "/attach.lock",
+				  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+				  0600);
+	return d->lock_fd < 0 ? -1 : flock(d->lock_fd, how);
+}
+
+int device_try_lock(struct device *d)
+{
+	return take_lock(d, LOCK_EX | LOCK_NB);
+}
+
 static int lock_up(struct device *d, struct err *err)
 {
 	char path[DEVICE_NAME_BYTES];
 	int ret;
 
-	if (!mkdir(RUN_DIR, 0755) || errno == EEXIST)
-		d->lock_fd = open(RUN_DIR "/attach.lock",
-				  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-				  0600);
-	if (d->lock_fd < 0 || flock(d->lock_fd, LOCK_EX) < 0)
+	if (take_lock(d, LOCK_EX) < 0)
 		return err_set(err,
 			       errno == EACCES ? X_PERMISSION : X_FAILURE,
 			       errno, "cannot lock " RUN_DIR "/attach.lock: %s; "
@@ -317,8 +330,10 @@ static int sockets_up(struct device *d, struct err *err)
 		if (!ret)
 			ret = endpoints_prepare(q->conn.ends, first->known_at,
 						first->family, &reserved, err);
-	if (ret < 0 || !sockets->count || d->options->swap == SWAP_NO)
+	if (ret < 0 || !sockets->count)
 		return ret;
+	if (d->options->swap == SWAP_NO)
+		return spares_up(d, err);
 	if (measure_left_out(MEASURE_SOCKET_MEMORY))
 		; /* asked for none */
 	else if (reserved == 0)
@@ -334,7 +349,7 @@ static int sockets_up(struct device *d, struct err *err)
 					    strerror(-reserved));
 	if (!measure_left_out(MEASURE_DONOR))
 		d->kind->donate(d);
-	return 0;
+	return spares_up(d, err);
 }
 
 /* ---- the page that shows it ---- */
@@ -540,6 +555,9 @@ static int hold_up(struct device *d, struct err *err)
 	/* Until it is taken over; a failure leaves it to another attempt. */
 	d->shared->died_ns = clock_now_ns();
 	d->shared->link_fd = -1;
+	EACH_QUEUE(q, d)
+		q->conn.ktls_ciphers = &d->shared->ktls_ciphers;
+	d->standby.conn.ktls_ciphers = &d->shared->ktls_ciphers;
 	return 0;
 }
 

@@ -154,7 +154,13 @@ void device_show_tls(struct stats_page *p, const struct conn *c)
 {
 	const struct link_tls_peer *peer = &c->peer;
 
+	if (p->tls_records == STATS_RECORDS_KERNEL &&
+	    c->records == STATS_RECORDS_USER)
+		log_say(LOG_LEVEL_NOTICE,
+			"%s: TLS records are the client's own now: %s",
+			p->device, c->why_user);
 	p->tls_records = c->records;
+	memcpy(p->tls_records_why, c->why_user, sizeof(p->tls_records_why));
 	if (c->records == STATS_RECORDS_NONE)
 		return;
 	memcpy(p->tls_version, peer->version, sizeof(p->tls_version));
@@ -227,6 +233,7 @@ bool device_show_error(struct device *d, const char *text)
 void device_link_lost(struct queue *q, const char *reason, int error)
 {
 	struct device *d = q->device;
+	const char *why;
 
 	if (q->giving_up)
 		reason = q->giving_up;
@@ -237,18 +244,15 @@ void device_link_lost(struct queue *q, const char *reason, int error)
 		q->conn.mute = atomic_load(&q->engine->news.link_mute);
 		q->conn.answered = atomic_load(&q->engine->news.link_answered);
 	}
-	if (!reason && q->conn.records == STATS_RECORDS_KERNEL &&
-	    (error == EIO || error == EBADMSG || error == EINVAL))
-		reason = "a TLS record that is no data, or was damaged or forged";
-	if (!reason)
-		reason = error ? strerror(error) :
-				 "the server closed the connection";
 	/* As with one that breaks the protocol: others come first, and we end it. */
 	if (q->unreachable)
 		error = EPROTO;
 	q->unreachable = false;
 	/* The server ends an engine's operations; then comes NEWS_LINK_IDLE. */
-	conn_shutdown(&q->conn, error);
+	why = conn_shutdown(&q->conn, error);
+	if (!reason)
+		reason = why ? why : error ? strerror(error) :
+				     "the server closed the connection";
 	(void)device_show_error(d, reason);
 	if (d->page->state == STATS_LIVE)
 		log_say(LOG_LEVEL_WARNING,
@@ -619,6 +623,19 @@ static void check_strays(struct queue *q)
 		q->device->path, (unsigned long long)q->strays_told);
 }
 
+void device_show_sockets(struct device *d)
+{
+	bool plentiful = !d->page->memory_tight;
+	uint64_t left = 0;
+
+	d->standby.conn.may_load = plentiful;
+	EACH_QUEUE(q, d) {
+		q->conn.may_load = plentiful;
+		left += sockets_left(&q->conn.ends->sockets);
+	}
+	d->page->spare_sockets = left;
+}
+
 void device_tick(struct device *d)
 {
 	uint64_t now_ns = clock_now_ns();
@@ -636,6 +653,7 @@ void device_tick(struct device *d)
 		else
 			device_kernel_tick(q);
 	}
+	device_show_sockets(d);
 	d->page->ordinary_deferred = d->ctl.ordinary.deferred;
 	if (d->pressure.watching)
 		pressure_step(d, now_ns);

@@ -48,6 +48,9 @@ void device_give_up(struct queue *q, const char *why, uint32_t mail);
 /* Hands the negotiated connection to the engine. */
 void device_link_up(struct queue *q);
 
+/* How many spare sockets are left; whether a new link may load things. */
+void device_show_sockets(struct device *d);
+
 /* What status says of the encryption. */
 void device_show_tls(struct stats_page *p, const struct conn *c);
 

@@ -37,7 +37,7 @@ static bool is_marked(int fd)
 	return t.tv_sec == DONOR_TIMEOUT_S;
 }
 
-static int donate(int fd, struct genl *genl, uint32_t index, struct err *err)
+static int pass(int fd, struct genl *genl, uint32_t index, struct err *err)
 {
 	struct nbd_connect params = {
 		.index = (int32_t)index,
@@ -59,21 +59,29 @@ static int donate(int fd, struct genl *genl, uint32_t index, struct err *err)
 	return ret ? ret : is_marked(fd) ? 0 : -ENOTSUP;
 }
 
-void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
-		  struct stats_guarantee rows[STATS_GUARANTEES])
+int donor_donate_one(int fd, struct genl *genl, uint32_t index, struct err *err)
 {
 	char timeout[32] = BLOCK_TIMEOUT_MS;
-	struct err err = { 0 };
 	struct blockdev b;
-	int ret = 0;
+	int ret;
 
 	blockdev_set(&b, FRONT_NBD, index);
 	(void)blockdev_read(b.name, "queue/io_timeout", timeout,
 			    sizeof(timeout));
-	for (uint32_t i = 0; i < s->count && !ret; i++)
-		ret = donate(s->ready[i].fd, genl, index, &err);
+	ret = pass(fd, genl, index, err);
 	/* Ours was a mark, not a wish: the device keeps what it had. */
 	(void)blockdev_write(b.name, "queue/io_timeout", timeout);
+	return ret;
+}
+
+void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
+		  struct stats_guarantee rows[STATS_GUARANTEES])
+{
+	struct err err = { 0 };
+	int ret = 0;
+
+	for (uint32_t i = 0; i < s->count && !ret; i++)
+		ret = donor_donate_one(s->ready[i].fd, genl, index, &err);
 	if (ret == 0)
 		stats_guarantee_set(rows, DONOR_ROW, GUARANTEE_OK,
 				    "each socket was seen to pass the nbd driver");

@@ -30,6 +30,10 @@
 void donor_donate(const struct sockets *s, struct genl *genl, uint32_t index,
 		  struct stats_guarantee rows[STATS_GUARANTEES]);
 
+/* Likewise one socket. 0, or -errno with *err set, but for what was not seen. */
+int donor_donate_one(int fd, struct genl *genl, uint32_t index,
+		     struct err *err);
+
 /*
  * Frees the device that a process was at when it died. Under the attach lock: no
  * other one is at it. True if there was one, and its index.

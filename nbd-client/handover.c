@@ -60,6 +60,8 @@ static void keep_sockets(const struct sockets *s, bool keep)
 		if (s->ready[i].fd >= 0)
 			(void)fcntl(s->ready[i].fd, F_SETFD,
 				    keep ? 0 : FD_CLOEXEC);
+	for (int i = 0; i < 2 && sockets_have_store(s); i++)
+		(void)fcntl(s->store[i], F_SETFD, keep ? 0 : FD_CLOEXEC);
 }
 
 static void keep_open(const struct handover *h, bool keep)

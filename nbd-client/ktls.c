@@ -5,8 +5,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/crypto.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/bytes.h"
 #include "nbd-client/ktls.h"
@@ -71,6 +73,21 @@ static int set(int fd, int direction, const struct tls_keys *k)
 	return r;
 }
 
+int ktls_probe(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int error = 0;
+
+	if (fd < 0)
+		return -errno;
+	/* It wants a connection, but only once it is there. */
+	if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) < 0 &&
+	    errno != ENOTCONN)
+		error = errno;
+	close(fd);
+	return -error;
+}
+
 int ktls_start(int fd, const struct tls_keys *send,
 	       const struct tls_keys *receive)
 {
@@ -82,4 +99,55 @@ int ktls_start(int fd, const struct tls_keys *send,
 	if (r < 0)
 		return r == -EPROTO ? -EINVAL : r;
 	return set(fd, TLS_RX, receive) < 0 ? -EPROTO : 0;
+}
+
+bool ktls_has_ended(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLRDHUP;
+}
+
+/* Also takes what is no data, at which recv(2) would fail again and again. */
+static ssize_t take_record(int fd, void *to, size_t bytes, uint8_t *ret_type)
+{
+	union {
+		struct cmsghdr head;
+		uint8_t room[CMSG_SPACE(sizeof(uint8_t))];
+	} control;
+	struct iovec part = { .iov_base = to, .iov_len = bytes };
+	struct msghdr message = {
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	const struct cmsghdr *c;
+	ssize_t n;
+
+	do
+		n = recvmsg(fd, &message, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	c = CMSG_FIRSTHDR(&message);
+	*ret_type = c && c->cmsg_level == SOL_TLS &&
+				    c->cmsg_type == TLS_GET_RECORD_TYPE ?
+			    *CMSG_DATA(c) :
+			    TLS_DATA;
+	return n;
+}
+
+const char *ktls_why(int fd, int error)
+{
+	uint8_t content[64], type = TLS_DATA;
+	ssize_t n;
+
+	if (error == EBADMSG || error == EMSGSIZE || error == EINVAL)
+		return "a TLS record that was damaged or forged";
+	if (error != EIO)
+		return NULL;
+	n = take_record(fd, content, sizeof(content), &type);
+	return n < 0 ? "a TLS record that is no data" :
+		       tls_no_data(type, content, (size_t)n);
 }

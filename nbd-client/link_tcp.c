@@ -139,6 +139,14 @@ static const struct link_sockets made_when_needed = {
 /* A Unix socket whose queue is full does not tell when there is room. */
 #define UNIX_RETRY_MS 20
 
+/*
+ * A SYN that is lost the kernel repeats after a second (TCP_TIMEOUT_INIT), and
+ * requests wait. Three times it is given up for a new one sooner, the last of which
+ * has all of the time, as a server far away may need it.
+ */
+#define SYN_RETRY_MS 200u
+#define SYN_RETRIES 3u
+
 /* What each failure to connect means, and what helps. */
 static const struct err_hint connect_hints[] = {
 	{ ECONNREFUSED, X_UNREACHABLE, "is the server running, on that port?" },
@@ -191,27 +199,50 @@ static int take_socket(struct link_dial *d)
 	if (fd < 0)
 		return fd;
 	d->fd = fd;
+	d->retries = 0;
 	d->address_end_ns =
 		link_deadline(left_ms / (int)(d->addrs->count - d->at));
 	return 0;
 }
 
+static int begin(struct link_dial *d)
+{
+	const struct link_addr *to = address(d);
+	int r = link_begin_connect(d->fd, &to->sa, to->sa_bytes);
+
+	d->retry_ns = link_deadline(UNIX_RETRY_MS);
+	if (r == -EINPROGRESS)
+		d->retry_ns = d->retries < SYN_RETRIES ?
+			link_deadline((int)(SYN_RETRY_MS << d->retries)) :
+			d->address_end_ns;
+	return r;
+}
+
+/* 0, -EINPROGRESS, or how it failed. */
+static int go_on(struct link_dial *d)
+{
+	int r = link_connect_result(d->fd);
+
+	if (r != -EINPROGRESS || d->retries == SYN_RETRIES ||
+	    link_left_ms(d->retry_ns))
+		return r;
+	d->retries++;
+	r = link_disconnect(d->fd);
+	return r < 0 ? r : begin(d);
+}
+
 /* The present address. 0, -EAGAIN, or why it cannot be connected to. */
 static int try_address(struct link_dial *d)
 {
-	const struct link_addr *to = address(d);
 	int r = d->fd >= 0 ? 0 : take_socket(d);
 
-	if (r == 0 && d->connecting)
-		r = link_connect_result(d->fd);
-	else if (r == 0)
-		r = link_begin_connect(d->fd, &to->sa, to->sa_bytes);
+	if (r == 0)
+		r = d->connecting ? go_on(d) : begin(d);
 	d->connecting = r == -EINPROGRESS;
 	if (r == 0)
 		return link_end_connect(d->fd);
-	if (r == -EAGAIN && to->sa.ss_family != AF_UNIX)
+	if (r == -EAGAIN && address(d)->sa.ss_family != AF_UNIX)
 		return -EADDRNOTAVAIL; /* of TCP's local ports none is free */
-	d->retry_ns = link_deadline(UNIX_RETRY_MS);
 	if (r == -EINPROGRESS || r == -EAGAIN)
 		return link_left_ms(d->address_end_ns) ? -EAGAIN : -ETIMEDOUT;
 	return r;
@@ -238,8 +269,8 @@ int link_dial_fd(const struct link_dial *d)
 
 uint64_t link_dial_due_ns(const struct link_dial *d)
 {
-	return d->connecting || d->address_end_ns < d->retry_ns ?
-		       d->address_end_ns : d->retry_ns;
+	return d->address_end_ns < d->retry_ns ? d->address_end_ns :
+						 d->retry_ns;
 }
 
 int link_connect_from(const struct link_addrs *addrs,

@@ -85,7 +85,8 @@ struct link_dial {
 	int error;	 /* of the address before, negative */
 	uint64_t address_end_ns;
 	uint64_t end_ns;   /* of all addresses */
-	uint64_t retry_ns; /* not connecting: when to try again */
+	uint64_t retry_ns; /* when to try again; connecting: with a new SYN */
+	unsigned int retries; /* of that kind */
 };
 
 /* sockets as above; addrs must stay. */

@@ -92,7 +92,7 @@ static void put_up(struct printer *p, const struct metrics_device *d)
 
 static void put_info(struct printer *p, const struct metrics_device *d)
 {
-	static const char *const records[] = { "none", "ours", "kernel" };
+	static const char *const records[] = { "none", "user", "kernel" };
 
 	begin(p, own_suffix(p->family));
 	label(p, ",", "front", d->page.front);
@@ -433,6 +433,8 @@ static const struct family families[] = {
 	     "Receives that found no buffer."),
 	FROM(COUNTER, data.stale_replies, "stale_replies", NULL,
 	     "Replies to requests that were sent anew."),
+	FROM(GAUGE, spare_sockets, "spare_sockets", NULL,
+	     "Sockets ready for connections with the kernel's TLS records."),
 	CALL(GAUGE, put_shedding, "shedding", NULL,
 	     "Whether strangers' packets are dropped."),
 	FROM(COUNTER, shed_packets, "shed_packets", NULL,

@@ -228,6 +228,7 @@ static void tick(struct supervisor *s, uint64_t now_ns)
 	host_follow_root();
 	notify_step(page, now_ns);
 	watch(s);
+	spares_step(&s->spares, s->device, now_ns);
 	if (s->standby.pid > 0 || s->worker.pid <= 0 ||
 	    (page->memory_tight && !s->replacing) ||
 	    page->state != STATS_LIVE || !s->device->shared->ready_pid)
@@ -267,6 +268,7 @@ int supervisor_start(struct supervisor *s, struct err *err)
 	s->worker = (struct process){ .fd = -1, .go_fd = -1 };
 	s->standby = s->worker;
 	s->probe = s->worker;
+	s->spares.maker = s->worker;
 	s->device->page->supervised = 1;
 	if (s->device->options->handover)
 		return adopt_worker(s, err);
@@ -347,6 +349,7 @@ static void upgrade(struct supervisor *s, pid_t asker)
 	    d->shared->ready_pid == s->worker.pid) {
 		process_stop(&s->standby);
 		process_stop(&s->probe);
+		spares_end(&s->spares, d);
 		device_hand_over(d, &h);
 		h.worker_pid = s->worker.pid;
 		ret = handover_exec(&h, asker, d->options->argc,
@@ -401,6 +404,7 @@ int supervisor_run(struct supervisor *s, int signal_fd, struct err *err)
 	} while (ret > 0);
 	process_stop(&s->standby);
 	process_stop(&s->probe);
+	spares_end(&s->spares, s->device);
 	show(s);
 	return ret;
 }

@@ -23,6 +23,7 @@
 #include "common/err.h"
 #include "nbd-client/device.h"
 #include "nbd-client/process.h"
+#include "nbd-client/spares.h"
 
 /* A worker is looked at so often; a standby is made at such a look. */
 #define SUPERVISOR_TICK_MS 500u
@@ -38,6 +39,7 @@ struct supervisor {
 	struct process worker;
 	struct process standby;
 	struct process probe;  /* asks the server, see worker_probe() */
+	struct spares spares;  /* who makes spare sockets */
 	bool ready;            /* the first worker has attached */
 	bool replacing; /* the worker runs the program that was here before */
 	bool upgraded;  /* its successor is not ready yet */

@@ -78,12 +78,36 @@ static int find_mode(const struct tls_options *o, const struct addr *a,
 	return 0;
 }
 
+static int find_records(const struct tls_options *o, const struct addr *a,
+			enum tls_records *ret, struct err *err)
+{
+	static const char *const names[] = {
+		[TLS_RECORDS_AUTO] = "auto",
+		[TLS_RECORDS_KERNEL] = "kernel",
+		[TLS_RECORDS_USER] = "user",
+	};
+	int i = TLS_RECORDS_AUTO;
+
+	if (o->records)
+		for (; i <= TLS_RECORDS_USER; i++)
+			if (!strcmp(o->records, names[i]))
+				break;
+	if (i > TLS_RECORDS_USER)
+		return usage(err, "--tls-records must be auto, kernel or user");
+	if (i == TLS_RECORDS_KERNEL && a->kind != ADDR_TCP)
+		return usage(err, "the kernel makes TLS records on TCP only; leave out --tls-records=kernel");
+	*ret = (enum tls_records)i;
+	return 0;
+}
+
 int tls_decide(const struct tls_options *o, const struct addr *a,
 	       enum handshake_tls *ret_mode, struct err *err)
 {
 	bool files = o->ca || o->cert || o->key || o->psk_file;
+	enum tls_records records;
 
-	if (find_mode(o, a, ret_mode, err) < 0)
+	if (find_mode(o, a, ret_mode, err) < 0 ||
+	    find_records(o, a, &records, err) < 0)
 		return -EINVAL;
 	if (*ret_mode == HANDSHAKE_TLS_OFF) {
 		if (files && !o->partly)
@@ -386,6 +410,7 @@ int tls_open_beside(struct tls *tls, const struct tls *first,
 	ret = tls_decide(o, addr, &tls->mode, err);
 	if (ret < 0 || tls->mode == HANDSHAKE_TLS_OFF)
 		return ret;
+	(void)find_records(o, addr, &tls->records, err); /* tls_decide() has */
 	if (strlen(name) >= sizeof(tls->hostname))
 		return usage(err, "the name in --tls-hostname is too long");
 	memcpy(tls->hostname, name, strlen(name) + 1);

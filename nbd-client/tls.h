@@ -25,7 +25,15 @@ struct tls_options {
 	const char *hostname; /* that the server's certificate must be for */
 	const char *psk_file; /* lines of USERNAME:HEXKEY */
 	const char *user;     /* the line to use */
+	const char *records;  /* "auto", "kernel" or "user"; NULL: auto */
 	bool partly; /* it is right that one of several servers has no TLS */
+};
+
+/* Who is to make the records. */
+enum tls_records {
+	TLS_RECORDS_AUTO, /* the kernel where it can */
+	TLS_RECORDS_KERNEL,
+	TLS_RECORDS_USER,
 };
 
 #define TLS_IDENTITY_BYTES 256u
@@ -35,6 +43,7 @@ struct tls {
 	enum handshake_tls mode;
 	struct ssl_ctx_st *ctx; /* NULL if mode is HANDSHAKE_TLS_OFF */
 	bool psk;
+	enum tls_records records;
 	bool verify; /* false: only by tls-verify-peer=0 in the URI */
 	char hostname[ADDR_HOST_MAX + 1];
 	char identity[TLS_IDENTITY_BYTES];

@@ -40,7 +40,7 @@ void rig_open(bool with_tls, bool prepared)
 	/* Two addresses: the time of one is half of that for all. */
 	rig_conn.own.list[0].addrs.addr[1] = rig_conn.own.list[0].addrs.addr[0];
 	rig_conn.own.list[0].addrs.count = 2;
-	rig_conn.no_ktls = true;
+	rig_conn.no_ktls = "as asked for";
 	tls = (struct tls){ .mode = HANDSHAKE_TLS_REQUIRE };
 	rig_conn.request_timeout_ms = RIG_REQUEST_MS;
 	conn_set_tls(&rig_conn, with_tls ? &tls : NULL);

@@ -56,7 +56,7 @@ bash_options() {
 }
 # The words for OPTION of COMMAND are in what --help says about it.
 bash_values() {
-	for pair in attach:tls attach:swap attach:without bench:rw; do
+	for pair in attach:tls attach:tls-records attach:swap attach:without bench:rw; do
 		nbd-client "${pair%:*}" --help |
 			awk -v option="--${pair#*:}" '
 				/^  ....--/ { on = index($1 $2, option "=") ||

@@ -271,6 +271,24 @@ static void connecting_is_begun_anew(void **state)
 	rig_close();
 }
 
+static void lost_syn_is_repeated_soon(void **state)
+{
+	struct err err = { 0 };
+
+	(void)state;
+	rig_open(false, true);
+	assert_int_equal(conn_probe(&rig_conn, &err), 0);
+	fake_net.server = FAKE_UNREACHABLE;
+	conn_hurry(&rig_conn);
+	assert_int_equal(rig_conn.state, CONN_CONNECTING);
+	fake_net.server = FAKE_GOOD;
+	rig_until(CONN_NEGOTIATING);
+	assert_int_equal(rig_conn.dial.at, 0); /* before the next address's turn */
+	conn_close(&rig_conn);
+	rig_until(CONN_DOWN);
+	rig_close();
+}
+
 /* Whether the old link has ended is seen, or said not to have been. */
 static void old_link_is_fenced(void **state)
 {
@@ -635,6 +653,7 @@ int main(void)
 		cmocka_unit_test(pauses_grow_and_are_forgotten),
 		cmocka_unit_test(back_is_noticed_soon),
 		cmocka_unit_test(connecting_is_begun_anew),
+		cmocka_unit_test(lost_syn_is_repeated_soon),
 		cmocka_unit_test(old_link_is_fenced),
 		cmocka_unit_test(operations_are_ended_in_time),
 		cmocka_unit_test(dead_process_is_fenced),

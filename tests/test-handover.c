@@ -69,6 +69,11 @@ static int resumed(int argc, char **argv)
 	/* It stays open, but not for whom this program executes. */
 	if (fcntl(fd, F_GETFD) != FD_CLOEXEC || write(fd, "!", 1) != 1)
 		return 3;
+	/* And what lies ready for both. */
+	if (sockets_left(&h.ends.sockets) != 1 ||
+	    fcntl(h.ends.sockets.store[0], F_GETFD) != FD_CLOEXEC ||
+	    fcntl(h.ends.sockets.store[1], F_GETFD) != FD_CLOEXEC)
+		return 7;
 	if (getenv("NBD_CLIENT_HANDOVER") || handover_take(&h, &err) != 0)
 		return 4;
 	return RESUMED;
@@ -99,6 +104,9 @@ static pid_t start_supervisor(int signal_fd, int pipe_fd)
 	(void)syscall(SYS_capset, &head, none);
 	fill(&h);
 	h.more_sockets[0].ready[0].fd = pipe_fd;
+	if (sockets_open_store(&h.ends.sockets, AF_INET, 2) ||
+	    sockets_store(&h.ends.sockets, pipe_fd))
+		_exit(8);
 	for (;;) {
 		if (poll(&ready, 1, 10000) != 1 ||
 		    read(signal_fd, &info, sizeof(info)) != sizeof(info))

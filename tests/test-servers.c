@@ -163,7 +163,7 @@ static void serve_random_tls(const struct real_server_kind *kind,
 		print_message("%s, %s, %s\n", r->k.conn.peer.version,
 			      r->k.conn.peer.cipher, r->k.conn.peer.subject);
 	assert_int_equal(r->k.conn.records,
-			 tls ? STATS_RECORDS_OURS : STATS_RECORDS_NONE);
+			 tls ? STATS_RECORDS_USER : STATS_RECORDS_NONE);
 	assert_int_equal(r->k.conn.export.size_bytes, DISK_BYTES);
 	while (r->done < REQUESTS) {
 		for (uint32_t i = 0; i < DEPTH; i++)

@@ -83,6 +83,10 @@ static void contradictions(void **state)
 		"--tls-psk-file");
 	refuses("nbds://h?tls-type=x509",
 		&(struct tls_options){ .psk_file = "x" }, "contradict");
+	refuses("nbds://h", &(struct tls_options){ .records = "ours" },
+		"auto, kernel or user");
+	refuses("nbds+unix:///x?socket=/s&tls-hostname=n",
+		&(struct tls_options){ .records = "kernel" }, "on TCP only");
 }
 
 /* Behind a UNIX socket there is no name to compare with. */

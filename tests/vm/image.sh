@@ -17,7 +17,7 @@ root_modules='virtio_net e1000e nbd ublk_drv tls sch_netem sch_tbf af_packet
 	chacha20poly1305 chacha_x86_64 poly1305_x86_64'
 
 # Programs of the host that go into the root image with their libraries.
-root_programs='fio strace blkdiscard mke2fs setpriv ip swapon tc'
+root_programs='fio strace blkdiscard mke2fs setpriv ip swapon tc openssl'
 
 image_prepare() {
 	image_tools
@@ -219,6 +219,10 @@ image_initrd() {
 # their own, so that a change there makes no new image.
 image_root() {
 	list=$work/root-files
+	programs=$(header programs "$vm/scenarios/$scenario")
+	for name in $programs; do
+		[ -x "$build/$name" ] || skip "no $build/$name: make check"
+	done
 	{
 		echo "755 /usr/bin/busybox $busybox"
 		for name in hog gauge half killer sink trap; do
@@ -232,6 +236,9 @@ image_root() {
 		}
 		for name in $root_programs; do
 			with_libraries "/usr/bin/$name" "$(command -v "$name")"
+		done
+		for name in $programs; do
+			with_libraries "/usr/libexec/$name" "$build/$name"
 		done
 		for file in "$kernel_dir"/modules/*; do
 			echo "644 /usr/lib/modules/$kernel_version/${file##*/} $file"

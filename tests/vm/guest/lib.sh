@@ -91,12 +91,24 @@ client_words() {
 	esac
 }
 
-# client_records: how the link is encrypted is a fact.
+# client_records KEY: how the link is encrypted is a fact.
 client_records() {
+	[ "$link" != tcp ] || return 0
 	how=$(nbd-client status "$DEV" --json | sed -n \
-		's/.*\("tls_\(records\|version\|cipher\)": "[^"]*"\).*/\1/p' | tr '\n' ,)
-	fact "tls {${how%,}}"
+		's/.*\("\(tls_\(records\|records_why\|version\|cipher\)\|spare_sockets\)": \("[^"]*"\|[a-z0-9]*\)\).*/\1/p' |
+		tr '\n' ,)
+	fact "$1 {${how%,}}"
 	case $how in *'"none"'*) result failed "the link is not encrypted" ;; esac
+}
+
+# Who makes the records is for options=--tls-records=kernel, or =user, to say.
+records_as_asked() {
+	case "$options" in
+	*--tls-records=kernel*) asked=kernel ;;
+	*--tls-records=user*) asked=user ;;
+	*) return 0 ;;
+	esac
+	case $how in *"\"tls_records\": \"$asked\""*) ;; *) false ;; esac
 }
 
 # client_attach NAME PORT [swap|swapon|ro]
@@ -113,7 +125,9 @@ client_attach() {
 		DEV=$(nbd-client attach $(client_words "$1" "$2") "$front" $option \
 			${without:+--without="$without"} $options) ||
 			result failed "nbd-client attach: exit status $?"
-		[ "$link" = tcp ] || client_records
+		client_records tls
+		[ "$link" = tcp ] || records_as_asked ||
+			result failed "others make the records than asked for: $how"
 		;;
 	kernel)
 		DEV=

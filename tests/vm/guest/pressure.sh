@@ -70,6 +70,7 @@ hog_run() {
 
 # hog_fine: all was as written, nobody was killed, and it was a hog.
 hog_fine() {
+	[ "$front" = kernel ] || client_records tls_after
 	[ "$(vmstat oom_kill)" = "$killed" ] || result oom "$(dmesg | grep -m 1 'Out of memory')"
 	kernel_fine
 	case $status in

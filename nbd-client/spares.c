@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Sockets for a single use. Attach, and a process of its own. */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "nbd-client/donor.h"
+#include "nbd-client/link_io.h"
+#include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/spares.h"
+#include "nbd-client/stats.h"
+
+static bool lacks(const struct sockets *s)
+{
+	return sockets_left(s) < s->spares;
+}
+
+static bool are_wanted(const struct device *d)
+{
+	EACH_QUEUE(q, d)
+		if (lacks(&q->conn.ends->sockets))
+			return true;
+	return false;
+}
+
+static int add(const struct sockets *s, struct genl *genl, uint32_t index,
+	       struct err *err)
+{
+	int fd = sockets_make_spare(s);
+	int ret = fd;
+
+	if (fd >= 0) {
+		ret = donor_donate_one(fd, genl, index, err);
+		if (!ret)
+			ret = sockets_store(s, fd);
+		link_close(fd);
+	}
+	if (ret < 0 && !err->text[0])
+		err_set(err, X_FAILURE, -ret, "%s", strerror(-ret));
+	return ret;
+}
+
+/* Each queue's in turn, so that none gets all; until memory is tight. */
+static int fill(struct device *d, struct err *err)
+{
+	struct genl genl;
+	uint32_t index;
+	int ret = genl_open(&genl, err);
+
+	if (ret < 0)
+		return ret;
+	ret = nbd_sysfs_find_free(&index, err);
+	while (!ret && are_wanted(d) && !d->page->memory_tight)
+		EACH_QUEUE(q, d)
+			if (!ret && lacks(&q->conn.ends->sockets))
+				ret = add(&q->conn.ends->sockets, &genl, index,
+					  err);
+	genl_close(&genl);
+	return ret;
+}
+
+/* ---- at attach ---- */
+
+/* What goes back was donated, so what does not is to be, too. */
+static bool are_donated(const struct device *d)
+{
+	const struct stats_guarantee *row =
+		stats_guarantee_find(d->rows, DONOR_ROW);
+
+	return row && row->state == GUARANTEE_OK;
+}
+
+int spares_up(struct device *d, struct err *err)
+{
+	const struct conn *first = &d->queues[0].conn;
+	uint32_t each = SOCKETS_SPARES / d->queue_count;
+	struct err why = { 0 };
+	int ret = 0;
+
+	if (!conn_end(first)->tls || first->no_ktls || first->for_kernel ||
+	    !first->ends->sockets.count)
+		return 0;
+	if (!are_donated(d))
+		each = 0;
+	else if (each < 2)
+		each = 2;
+	EACH_QUEUE(q, d)
+		if (!ret)
+			ret = sockets_open_store(&q->conn.ends->sockets,
+						 first->family, each);
+	if (ret < 0)
+		return err_set(err, X_FAILURE, -ret,
+			       "cannot make a socket pair: %s", strerror(-ret));
+	/* With some, or none, there is a way, too; status says which. */
+	if (each && fill(d, &why) < 0)
+		log_say(LOG_LEVEL_WARNING, "%s: no more spare sockets: %s",
+			d->path, why.text);
+	return 0;
+}
+
+/* ---- later: that process ---- */
+
+/* Frees the nbd device that one may have been at that was given up. */
+static void clean(struct device *d)
+{
+	uint32_t index;
+
+	/* Not while somebody is at it who lives. */
+	if (device_try_lock(d) == 0)
+		(void)donor_drop_stale(&index);
+	device_unlock(d);
+}
+
+int spares_make(void *device, int go_fd)
+{
+	const struct sched_param ordinary = { 0 };
+	struct device *d = device;
+	struct err err = { 0 };
+	int ret;
+
+	(void)go_fd;
+	/* There is no hurry, and nobody is to wait for its turn because of it. */
+	(void)sched_setscheduler(0, SCHED_OTHER, &ordinary);
+	clean(d);
+	/* Somebody's attach may be choosing the device that is free. */
+	if (device_try_lock(d) < 0)
+		return 1;
+	ret = fill(d, &err);
+	if (ret < 0)
+		log_say(LOG_LEVEL_DEBUG, "%s: no more spare sockets: %s",
+			d->path, err.text);
+	return ret < 0;
+}
+
+/* ---- later: the supervisor ---- */
+
+/* One that hangs is given up again and again; no other is started beside it. */
+void spares_step(struct spares *s, struct device *d, uint64_t now_ns)
+{
+	int status;
+
+	if (process_ended(&s->maker, &status))
+		s->due_ns = status ? now_ns + SPARES_RETRY_MS * NS_PER_MS : 0;
+	if (now_ns < s->due_ns)
+		return;
+	if (s->maker.pid > 0) {
+		process_kill(&s->maker);
+		return;
+	}
+	if (d->page->state != STATS_LIVE || d->page->memory_tight ||
+	    !are_wanted(d))
+		return;
+	(void)process_start(&s->maker, spares_make, d);
+	s->due_ns = now_ns + SPARES_LIMIT_MS * NS_PER_MS;
+}
+
+void spares_end(struct spares *s, struct device *d)
+{
+	struct pollfd fd = { .fd = s->maker.fd, .events = POLLIN };
+	int status;
+
+	if (s->maker.pid > 0 && poll(&fd, 1, SPARES_END_MS) == 0) {
+		process_kill(&s->maker);
+		(void)poll(&fd, 1, SPARES_END_MS);
+		clean(d);
+	}
+	(void)process_ended(&s->maker, &status);
+}
