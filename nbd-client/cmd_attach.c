@@ -18,6 +18,7 @@
 #include "nbd-client/device.h"
 #include "nbd-client/dry_run.h"
 #include "nbd-client/handover.h"
+#include "nbd-client/notify.h"
 #include "nbd-client/supervisor.h"
 #include "nbd-client/words.h"
 
@@ -509,6 +510,8 @@ static int look_first(const struct attach_line *line,
 	if (rc || !line->recover)
 		return rc;
 	blockdev_set(&b, o->front, (uint32_t)o->index);
+	if (o->foreground)
+		notify_open();
 	rc = cmd_recover_left(&b, err);
 	if (rc > 0)
 		rc = cmd_attach_again(&b, o->foreground, err) ? -err->error : 1;

@@ -21,12 +21,15 @@
 #include "nbd-client/donor.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/notify.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
 #include "nbd-client/ublk_ctl.h"
 #include "nbd-client/words.h"
 
 #define TIGHT_POLL_MS 1000
+/* What a manager is told to wait for the next word. */
+#define TIGHT_EXTEND_S 60u
 
 static const struct table_column columns[] = {
 	{ "subject", "WHAT", false },
@@ -191,6 +194,14 @@ static int end_orphan(const char *name, struct err *err)
 	return rc;
 }
 
+/* A worker that is left serves well: it is not the time to replace it. */
+static bool is_better_left(const struct stats_page *page)
+{
+	return stats_alive(page) && !page->supervised && page->memory_tight &&
+	       stats_silent_ns(stats_heartbeat_ns(page), clock_now_ns()) <
+		       STATS_SILENT_NS;
+}
+
 int cmd_recover_left(const struct blockdev *device, struct err *err)
 {
 	const struct stats_page *page;
@@ -203,9 +214,11 @@ int cmd_recover_left(const struct blockdev *device, struct err *err)
 	}
 	if (rc)
 		return rc;
-	/* A worker that is left serves well: it is not the time to replace it. */
-	while (stats_alive(page) && !page->supervised && page->memory_tight)
+	while (is_better_left(page)) {
+		notify_progress("memory is tight, so the process that serves is "
+				"not replaced yet", TIGHT_EXTEND_S);
 		poll(NULL, 0, TIGHT_POLL_MS);
+	}
 	left = is_connected(device->name) &&
 	       (!stats_alive(page) || !page->supervised);
 	stats_close(page);

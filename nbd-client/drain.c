@@ -195,9 +195,20 @@ static int ended(struct watch *w, struct err *err)
 	return -cause.error;
 }
 
+/* True: it is on, and is being switched off by another process. */
+static bool is_going_off(const struct watch *w, int rc)
+{
+	bool active;
+
+	return rc == -EINVAL && !swap_is_active(w->d->dev->path, &active) &&
+	       active;
+}
+
 /* Others end meanwhile, or are stuck as long as the link is not given up. */
 static bool may_come_right(const struct watch *w, int rc)
 {
+	if (is_going_off(w, rc))
+		return true;
 	return w->d->patient && (rc == -ENOMEM || (rc == -EBUSY && w->down_ns));
 }
 

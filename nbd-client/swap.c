@@ -315,7 +315,7 @@ int swap_activate(const char *device, int priority, struct err *err)
 
 static const struct err_hint swapoff_hints[] = {
 	{ EINVAL, X_FAILURE,
-	  "it is active under another name; see /proc/swaps" },
+	  "another process is switching it off, or it is active under another name; see /proc/swaps" },
 	{ EINTR, X_FAILURE, "it is still active" },
 	{ ENOMEM, X_FAILURE,
 	  "not enough to bring back what is swapped out; end programs or add other swap, then try again" },
@@ -365,6 +365,17 @@ static bool same_area(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
+/*
+ * Switched on in a mount name space that is gone by now, as that of a service that
+ * was started again is, it is listed as "/nbd0", which is no file.
+ */
+static bool same_block_name(const char *device, const char *line)
+{
+	const char *name = strrchr(device, '/');
+
+	return name && line[0] == '/' && strcmp(name, line) == 0;
+}
+
 /* The rest of a line, behind the name: type, size and used, in KiB. */
 static uint64_t used_bytes(const char *rest)
 {
@@ -398,7 +409,9 @@ int swap_look(const char *device, bool *ret_active, uint64_t *ret_used_bytes)
 		if (*rest)
 			*rest++ = '\0';
 		unescape(line);
-		if (stat(line, &st) || !same_area(&wanted, &st))
+		if (stat(line, &st) ? !S_ISBLK(wanted.st_mode) ||
+					      !same_block_name(device, line) :
+				      !same_area(&wanted, &st))
 			continue;
 		*ret_active = true;
 		*ret_used_bytes = used_bytes(rest);

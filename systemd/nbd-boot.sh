@@ -6,6 +6,7 @@
 # nbd_boot_parse SPEC: sets nbd_uri, nbd_export, nbd_dev, nbd_fstype, nbd_flags;
 # empty is what SPEC does not say. False if it says too little. SPEC is
 #   nbd://..., nbds://...           a URI; ",DEV" may follow
+#   URI,URI...                      several servers; ",DEV" may follow
 #   HOST[:PORT]/EXPORT, HOST:/EXPORT, HOST,EXPORT,DEV, HOST,PORT
 #   nbd:HOST:PORT[/EXPORT][:FSTYPE[:FLAGS[:OPTIONS]]], nbd:HOST:EXPORT...
 # with an IPv6 address in brackets. OPTIONS were for the old client: ignored.
@@ -16,8 +17,9 @@ nbd_boot_parse() {
 	nbd_spec=$1
 	case $nbd_spec in
 	nbd://* | nbds://* | nbd+unix://* | nbds+unix://*)
-		nbd_uri=${nbd_spec%%,*}
-		[ "$nbd_uri" = "$nbd_spec" ] || nbd_dev=${nbd_spec#*,}
+		nbd_dev=${nbd_spec##*,}
+		case $nbd_dev in *://*) nbd_dev='' ;; esac
+		nbd_uri=${nbd_spec%"${nbd_dev:+,$nbd_dev}"}
 		return 0
 		;;
 	nbd:*) nbd_spec=${nbd_spec#nbd:} nbd_form=colons ;;

@@ -21,6 +21,8 @@ says() {
 
 says nbd://h/e nbd://h/e
 says nbds://u@h:1/e?tls-hostname=x,nbd3 nbds://u@h:1/e?tls-hostname=x '' nbd3
+says nbd://a/e,nbd://b:1/f nbd://a/e,nbd://b:1/f
+says nbds://a/e,nbds://b/e,nbd://c/e,nbd2 nbds://a/e,nbds://b/e,nbd://c/e '' nbd2
 says h,e,nbd2 nbd://h/ e nbd2
 says h,a,b,nbd2 nbd://h/ a,b nbd2
 says h,1234 nbd://h:1234/

@@ -32,6 +32,7 @@ static struct world {
 	uint32_t failures;   /* so many attempts fail for want of memory */
 	uint32_t killed;     /* so many are killed for it */
 	uint32_t busy;	     /* all fail, for somebody uses it */
+	uint32_t elsewhere;  /* so many fail, for somebody else does it */
 	uint32_t calls;
 	uint32_t link; /* after the pieces */
 } *world;
@@ -67,6 +68,8 @@ int swap_deactivate(const char *device, struct err *e)
 		raise(SIGKILL);
 	if (world->failures && world->failures--)
 		return err_set(e, X_FAILURE, ENOMEM, "cannot: memory");
+	if (world->elsewhere && world->elsewhere--)
+		return err_set(e, X_FAILURE, EINVAL, "cannot: by another");
 	if (world->busy)
 		return err_set(e, X_BUSY, EBUSY, "cannot: in use");
 	while (world->used_bytes) {
@@ -235,6 +238,19 @@ static void in_use(void **state)
 	assert_in_range(world->calls, 2, 4);
 }
 
+/* A service manager may be at it at the same time. */
+static void by_another_process(void **state)
+{
+	struct drain d = drain();
+
+	(void)state;
+	use(1);
+	world->elsewhere = 1;
+	assert_int_equal(drain_run(&d, &err), 0);
+	assert_int_equal(world->calls, 2);
+	assert_int_equal(err.exit_code, 0);
+}
+
 /* A file in the place of the device; what cannot be written there is told. */
 static void what_cannot_be_flushed(void **state)
 {
@@ -261,6 +277,7 @@ int main(void)
 		TEST(a_link_that_is_down_from_the_beginning),
 		TEST(a_link_that_goes_down),
 		TEST(in_use),
+		TEST(by_another_process),
 		TEST(what_cannot_be_flushed),
 	};
 

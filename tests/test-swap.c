@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -273,6 +274,19 @@ static void make_loop(char device[64])
 	unlink(path);
 }
 
+/* By somebody whose mount name space ends with him. */
+static void switch_on_elsewhere(const char *device)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(unshare(CLONE_NEWNS) ||
+		      swap_activate(device, -1, NULL));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 static void on_and_off(void **state)
 {
 	struct err err = { 0 };
@@ -304,6 +318,10 @@ static void on_and_off(void **state)
 	assert_int_equal(swap_is_active(device, &active), 0);
 	assert_false(active);
 	/* nothing to do is no failure */
+	assert_int_equal(swap_deactivate(device, NULL), 0);
+	switch_on_elsewhere(device);
+	assert_int_equal(swap_is_active(device, &active), 0);
+	assert_true(active);
 	assert_int_equal(swap_deactivate(device, NULL), 0);
 	assert_int_equal(run("losetup", "-d", device, NULL), 0);
 }

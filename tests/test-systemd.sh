@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # tests/test-systemd.sh: what is in systemd/: the unit as systemd-analyze sees
 # it, and what the generator makes of tables. NBD_CLIENT names the program.
-# shellcheck disable=SC2317 # called by check
+# shellcheck disable=SC2016,SC2317 # for an inner shell; called by check
 set -u
 client=${NBD_CLIENT:-nbd-client/nbd-client}
-top=$(dirname "$0")/..
+top=$(realpath "$(dirname "$0")/..")
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 exposure_max=30 # tenths
@@ -47,8 +47,8 @@ exposure() {
 if command -v systemd-analyze >/dev/null; then
 	ln -s "$(realpath "$client")" "$dir/nbd-client"
 	for unit in nbd-client@ nbd-client-metrics; do
-		sed "s,@sbindir@,$dir," "$top/systemd/$unit.service.in" \
-			>"$dir/$unit.service"
+		sed -e "s,@sbindir@,$dir," -e "s,@pkglibexecdir@,$top/systemd," \
+			"$top/systemd/$unit.service.in" >"$dir/$unit.service"
 	done
 	mv "$dir/nbd-client@.service" "$dir/nbd-client@nbd0.service"
 	cp "$top/systemd/nbd-client.target" \
@@ -94,12 +94,28 @@ all_tables() {
 		for kind in device swap; do
 			echo "./dev-$node.$kind.d/50-nbd-client.conf"
 		done
-	done | sort >"$dir/expected"
+	done >"$dir/expected"
+	for unit in init.scope nbd-client@nbd0.service; do
+		echo "./$unit.d/50-nbd-client.conf"
+	done | sort -o "$dir/expected" - "$dir/expected"
 	made | diff "$dir/expected" - || return
 	grep -qx 'Wants=nbd-client@nbd12.service' \
 		"$dir/made/dev-nbd12p2.device.d/50-nbd-client.conf" &&
 		grep -qx 'After=nbd-client@ublkb1.service' \
-			"$dir/made/dev-ublkb1.swap.d/50-nbd-client.conf"
+			"$dir/made/dev-ublkb1.device.d/50-nbd-client.conf" &&
+		grep -q '^ExecStartPost=.* start dev-nbd0.swap$' \
+			"$dir/made/nbd-client@nbd0.service.d/50-nbd-client.conf"
+}
+# Each of these would have systemd switch swap off: where a service that has died
+# is started again, or beside the service when the system goes down, or first.
+left_to_the_service() {
+	! grep -E '^(Requires|BindsTo|PartOf|Conflicts|After)=' \
+		"$dir/made/dev-nbd0.swap.d/50-nbd-client.conf"
+}
+by_hand() {
+	echo '/dev/nbd0 none swap sw,noauto 0 0' >"$dir/etc/fstab"
+	generate || return
+	made | grep -q dev-nbd0.swap && ! made | grep 'nbd-client@nbd0'
 }
 # With the drop-in and without the default dependencies there is no way from
 # the swap to swap.target, and from there to the network and back.
@@ -130,10 +146,29 @@ no_cycle() {
 }
 check 'nothing is made of what is not ours' nothing
 check 'drop-ins for fstab, nbdtab and /etc/nbd-client.d' all_tables
+check 'swap is for the service to switch off' left_to_the_service
 if command -v systemd-analyze >/dev/null; then
 	check 'swap and the network do not wait for each other' no_cycle
 else
 	skip 'swap and the network do not wait for each other' \
 		'no systemd-analyze'
 fi
+check 'swap that is not to be switched on at boot' by_hand
+
+# ---- stopping ----
+
+# What there is of systemctl and nbd-client says what it was called with.
+mkdir "$dir/bin"
+printf '%s\n' '#!/bin/sh' 'echo "$STATE"' >"$dir/bin/systemctl"
+printf '%s\n' '#!/bin/sh' 'echo "$*"' >"$dir/bin/nbd-client"
+chmod +x "$dir"/bin/*
+# stop STATE MAINPID EXPECTED
+stop() {
+	got=$(PATH=$dir/bin:$PATH STATE=$1 MAINPID=$2 sh \
+		"$top/systemd/nbd-client-stop" nbd77) && [ "$got" = "$3" ]
+}
+check 'stopped by hand: detached' stop running 12 'detach nbd77'
+check 'in a system that has its troubles, too' stop degraded 12 'detach nbd77'
+check 'after its death: left for the next one' stop running '' ''
+check 'at shutdown, without a device: nothing' stop stopping 12 ''
 exit $code

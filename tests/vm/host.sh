@@ -272,13 +272,74 @@ act_at_done() {
 	done
 }
 
+# act_end WHAT SECONDS again|last: this guest is about to end, which is to take no
+# longer; then it is booted again, or the result is "done".
+act_end() {
+	echo "$* $(date +%s)" >"$work/end"
+}
+
+# end_judged: sees to that; true: booted again.
+end_judged() {
+	[ -e "$work/end" ] && [ "$ended" = 0 ] &&
+		! grep -q 'Kernel panic' "$log/console.log" || return
+	read -r what most next begin <"$work/end"
+	rm "$work/end"
+	cat "$log/console.log" >>"$log/console-before.log"
+	took=$(($(date +%s) - begin))
+	fact "${what}_s $took"
+	if [ $took -gt "$most" ]; then
+		fact "result stall"
+		fact "reason $what took $took s, at most $most are allowed"
+	elif [ "$next" = last ]; then
+		fact "result done"
+	else
+		act_link up # as the guest may have had it put down
+		return
+	fi
+	return 1
+}
+
 # ---- the guest
+
+# root_disk: what a small guest may not write to, and a Debian may.
+root_disk() {
+	case $boots in
+	debian) ;;
+	debian-initramfs)
+		echo driver=null-co # so that the scenario's is the second one
+		return
+		;;
+	*)
+		echo "file=$root_image,format=raw,readonly=on"
+		return
+		;;
+	esac
+	[ -e "$work/root.qcow2" ] ||
+		qemu-img create -q -f qcow2 -F raw -b "$root_image" "$work/root.qcow2" >&2
+	echo "file=$work/root.qcow2,format=qcow2,cache=unsafe"
+}
+
+# root_served: the root disk is an export, and so is swap; sets words to what tells
+# the kernel.  In this shell, with which some servers end.
+root_served() {
+	[ -e "$work/content/root" ] || {
+		cp --sparse=always "$root_image" "$work/served"
+		ln -s "$work/served" "$work/content/root"
+	}
+	for export in root:10809 disk:10810; do
+		port_open ${export#*:} ||
+			act_server_start ${export%:*} ${export#*:} $((key_hog + 256))
+	done
+	words="$words root=/dev/nbd0 rw nbdroot=nbd://10.77.0.1:10809/root \
+nbdswap=nbd://10.77.0.1:10810/disk ip=10.77.0.2::10.77.0.1:255.255.255.0:guest:eth0:off \
+systemd.mask=networking.service systemd.mask=nbd-client@nbd0.service"
+}
 
 # Five-level paging and protection keys are what few machines have and emulate
 # badly: a guest once died of a double fault with flags that cannot be.
 guest_start() {
 	# Left over from a guest that did not boot.
-	rm -f "$work/port.in" "$work/port.out" "$work/swapping" "$work"/at.*
+	rm -f "$work/port.in" "$work/port.out" "$work/swapping" "$work"/at.* "$work/end"
 	mkfifo "$work/port.in" "$work/port.out"
 	case $key_nic in
 	virtio) card=virtio-net-pci ;;
@@ -293,14 +354,18 @@ guest_start() {
 		set -- -drive "file=$work/local,format=raw,if=none,id=d2,cache=unsafe" \
 			-device virtio-blk-pci,drive=d2
 	}
+	disk=$(root_disk)
+	words=
+	[ -z "$boots" ] || words="loglevel=5" # what the OOM killer finds
+	[ "$boots" != debian-initramfs ] || root_served >>"$log/host.log" 2>&1
 	(
 		status=0
 		timeout -s KILL "$key_limit" qemu-system-x86_64 -machine q35 \
 			-accel tcg,thread=multi -cpu max,la57=off,pku=off -smp "$key_cpus" -m "$key_mem" \
 			-display none -nodefaults -no-reboot \
 			-kernel "$kernel_dir/vmlinuz" -initrd "$initrd" \
-			-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0" \
-			-drive "file=$root_image,format=raw,if=none,id=d0,readonly=on" \
+			-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0 $words" \
+			-drive "$disk,if=none,id=d0" \
 			-device virtio-blk-pci,drive=d0 \
 			-drive "file=$work/scenario.tar,format=raw,if=none,id=d1,readonly=on" \
 			-device virtio-blk-pci,drive=d1 "$@" \
@@ -359,10 +424,14 @@ net_up 2>"$log/host.log" || {
 	fact "reason no tap device: $(tail -n 1 "$log/host.log")"
 	exit 0
 }
-guest_start
-# Opened for both so that no open waits and no end of file comes early.
-exec 3<>"$work/port.out" 4<>"$work/port.in"
-guest_serve
+rm -f "$work/root.qcow2"
+while :; do
+	guest_start
+	# Opened for both so that no open waits and no end of file comes early.
+	exec 3<>"$work/port.out" 4<>"$work/port.in"
+	guest_serve
+	end_judged || break
+done
 if grep -q '^result ' "$work/facts"; then
 	:
 elif [ -z "$up" ]; then

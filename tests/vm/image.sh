@@ -30,7 +30,7 @@ image_prepare() {
 	image_guest_tools
 	image_tls
 	image_initrd
-	image_root
+	[ -n "$boots" ] || image_root
 }
 
 hash_of() { sha256sum | cut -c 1-16; }

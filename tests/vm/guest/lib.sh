@@ -26,14 +26,14 @@ result() {
 
 # poll SECONDS COMMAND…: until it succeeds; false when time is over.
 poll() {
-	polls=$(($1 * 20))
+	polls=$(($(uptime_s) + $1))
 	shift
 	until "$@"; do
-		polls=$((polls - 1))
-		[ $polls -gt 0 ] || return 1
+		[ "$(uptime_s)" -lt $polls ] || return 1
 		usleep 50000
 	done
 }
+uptime_s() { cut -d . -f 1 /proc/uptime; }
 
 # ask ACTION ARG…: have the host do something; its answer is printed.
 ask() {
