@@ -15,7 +15,6 @@ failed=0
 PATH=$dir:$PATH
 ln -s "$client" "$dir/nbd-client"
 
-
 commands=$(nbd-client --help | awk '/^  [a-z]/ { print $1 }')
 # options COMMAND: names without values.
 options() {

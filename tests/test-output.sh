@@ -15,7 +15,6 @@ server=''
 failed=0
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
 
-
 names() { grep -o 'nbd_client_[a-z_]*' "$1" | sort -u; }
 
 # ---- metrics ----

@@ -7,25 +7,15 @@ set -u
 client=${NBD_CLIENT:-nbd-client/nbd-client}
 top=$(realpath "$(dirname "$0")/..")
 dir=$(mktemp -d) || exit 1
+# shellcheck source=tests/shell.sh
+. "${0%/*}/shell.sh"
 trap 'rm -rf "$dir"' EXIT
 exposure_max=30 # tenths
-code=0
+failed=0
 
-# check WHAT TEST...: one test, passed if the command succeeds.
-check() {
-	what=$1
-	shift
-	if "$@" >"$dir/log" 2>&1; then
-		echo "ok - $what"
-		return
-	fi
-	echo "not ok - $what"
-	code=1
-	sed 's/^/# /' "$dir/log"
-}
 skip() {
 	echo "skipped - $1: $2"
-	[ $code != 0 ] || code=77
+	[ $failed != 0 ] || failed=77
 }
 
 # ---- the unit ----
@@ -171,4 +161,4 @@ check 'stopped by hand: detached' stop running 12 'detach nbd77'
 check 'in a system that has its troubles, too' stop degraded 12 'detach nbd77'
 check 'after its death: left for the next one' stop running '' ''
 check 'at shutdown, without a device: nothing' stop stopping 12 ''
-exit $code
+exit $failed

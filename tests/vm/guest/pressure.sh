@@ -59,8 +59,18 @@ gauge_start() {
 
 # hog_run: to its end, and gauge's.
 hog_run() {
+	hog_start
+	hog_end
+}
+
+hog_start() {
+	hog "$hog" "$seconds" /run/vm/progress >/run/vm/hog &
+	hog_pid=$!
+}
+
+hog_end() {
 	status=0
-	hog "$hog" "$seconds" /run/vm/progress >/run/vm/hog || status=$?
+	wait $hog_pid || status=$?
 	kill -TERM $gauge
 	wait $gauge || :
 	while read -r line; do fact "$line"; done </run/vm/hog
