@@ -177,9 +177,7 @@ static void put_endpoint(struct table *table, const struct stats_page *page)
 
 static void put_records(struct table *table, const struct stats_page *page)
 {
-	static const char *const names[] = { "none", "user", "kernel" };
-
-	table_string(table, names[page->tls_records % 3]);
+	table_string(table, stats_records_name(page->tls_records));
 }
 
 /* What is known only of an encrypted link. */

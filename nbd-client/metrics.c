@@ -92,12 +92,10 @@ static void put_up(struct printer *p, const struct metrics_device *d)
 
 static void put_info(struct printer *p, const struct metrics_device *d)
 {
-	static const char *const records[] = { "none", "user", "kernel" };
-
 	begin(p, own_suffix(p->family));
 	label(p, ",", "front", d->page.front);
 	label(p, ",", "uri", d->page.uri);
-	label(p, ",", "tls_records", records[d->page.tls_records % 3]);
+	label(p, ",", "tls_records", stats_records_name(d->page.tls_records));
 	fputs("} 1\n", p->file);
 }
 

@@ -539,6 +539,17 @@ const char *stats_link_name(uint32_t link)
 	return NAME_OF(names, link);
 }
 
+const char *stats_records_name(uint32_t records)
+{
+	static const char *const names[] = {
+		[STATS_RECORDS_NONE] = "none",
+		[STATS_RECORDS_USER] = "user",
+		[STATS_RECORDS_KERNEL] = "kernel",
+	};
+
+	return NAME_OF(names, records);
+}
+
 const char *stats_guarantee_name(uint32_t state)
 {
 	static const char *const names[] = {

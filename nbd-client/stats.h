@@ -108,6 +108,7 @@ stats_guarantee_find(struct stats_guarantee rows[STATS_GUARANTEES],
 
 const char *stats_state_name(uint32_t state);
 const char *stats_link_name(uint32_t link);
+const char *stats_records_name(uint32_t records);
 const char *stats_guarantee_name(uint32_t state);
 const char *stats_shed_name(uint32_t shed);
 const char *stats_op_name(uint32_t op);
