@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "nbd-client/rtnl.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/shed_tc.h"
 #include "nbd-client/stats.h"
@@ -96,13 +97,13 @@ static void find_leads(const struct shed_exempt *exempt,
 		       bool *ret_leads)
 {
 	for (uint32_t i = 0; i < exempt->server_count; i++) {
-		int index;
+		struct rtnl_route route;
 
 		/* Not each address needs to be of a network that we are in. */
-		if (shed_tc_route(&exempt->servers[i], &index) < 0)
+		if (rtnl_find_route(&exempt->servers[i], &route) < 0)
 			continue;
 		for (size_t j = 0; j < count; j++) {
-			if (links[j].index == index && links[j].up)
+			if (links[j].index == route.index && links[j].up)
 				ret_leads[j] = true;
 		}
 	}

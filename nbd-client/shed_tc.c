@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * rtnetlink. Of libnl only what lays out messages is used; every function here
- * opens a socket, asks what it has to, and closes it.
+ * Filters through rtnetlink (rtnl.h); every question on a socket of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_arp.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
-#include <netinet/in.h>
 #include <netlink/attr.h>
-#include <netlink/msg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "include/bounds.h"
+#include "nbd-client/rtnl.h"
 #include "nbd-client/shed_tc.h"
 
 const char *shed_tc_run_dir = RUN_DIR;
@@ -31,91 +27,7 @@ const char *shed_tc_run_dir = RUN_DIR;
 /* A priority that another kind of filter has is passed over. */
 #define PRIORITIES 16u
 
-/* Loading a module may be part of the answer. */
-#define ANSWER_TIMEOUT_S 30
-
-/* The kernel's messages of a dump are up to so long (NLMSG_GOODSIZE and more). */
-#define ANSWER_BYTES (32u * KIB)
-
-/* A message of a dump, or the one answer. 0, or -errno to give up. */
-typedef int (*answer_fn)(struct nlmsghdr *nlh, void *arg);
-
-/* ---- one question ---- */
-
-static int rtnl_open(void)
-{
-	const struct timeval timeout = { .tv_sec = ANSWER_TIMEOUT_S };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-
-	if (fd < 0)
-		return -errno;
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout,
-			 sizeof(timeout));
-	return fd;
-}
-
-/* 1: more is to come. */
-static int take(struct nlmsghdr *nlh, int length, answer_fn on_answer,
-		void *arg)
-{
-	for (; nlmsg_ok(nlh, length); nlh = nlmsg_next(nlh, &length)) {
-		int ret = 0;
-
-		if (nlh->nlmsg_type == NLMSG_DONE)
-			return 0;
-		if (nlh->nlmsg_type == NLMSG_ERROR)
-			return ((struct nlmsgerr *)nlmsg_data(nlh))->error;
-		if (on_answer)
-			ret = on_answer(nlh, arg);
-		if (ret < 0)
-			return ret;
-	}
-	return 1;
-}
-
-/* Asks, hands over the answers, frees the message. */
-static int ask(struct nl_msg *message, answer_fn on_answer, void *arg)
-{
-	static uint8_t answer[ANSWER_BYTES] __attribute__((aligned(8)));
-	struct nlmsghdr *nlh = nlmsg_hdr(message);
-	int fd = rtnl_open();
-	int ret = fd < 0 ? fd : 1;
-
-	nlh->nlmsg_flags |= NLM_F_REQUEST;
-	if ((nlh->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
-		nlh->nlmsg_flags |= NLM_F_ACK;
-	if (fd >= 0 && send(fd, nlh, nlh->nlmsg_len, 0) < 0)
-		ret = -errno;
-	while (ret == 1) {
-		ssize_t n = recv(fd, answer, sizeof(answer), 0);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		ret = n < 0 ? -errno :
-			      take((struct nlmsghdr *)(void *)answer, (int)n,
-				   on_answer, arg);
-	}
-	if (fd >= 0)
-		close(fd);
-	nlmsg_free(message);
-	return ret;
-}
-
-/* A message with its fixed header; NULL without memory. */
-static struct nl_msg *message_new(int type, int flags, const void *header,
-				  size_t header_bytes)
-{
-	struct nl_msg *message = nlmsg_alloc_simple(type, flags);
-
-	if (message && nlmsg_append(message, (void *)(uintptr_t)header,
-				    header_bytes, NLMSG_ALIGNTO) < 0) {
-		nlmsg_free(message);
-		message = NULL;
-	}
-	return message;
-}
-
-/* ---- interfaces and routes ---- */
+/* ---- interfaces ---- */
 
 struct links {
 	struct shed_link *link;
@@ -154,49 +66,11 @@ int shed_tc_links(struct shed_link ret_links[SHED_LINKS_MAX], size_t *ret_count)
 	const struct ifinfomsg all = { .ifi_family = AF_UNSPEC };
 	struct links links = { .link = ret_links };
 	struct nl_msg *message =
-		message_new(RTM_GETLINK, NLM_F_DUMP, &all, sizeof(all));
-	int ret = message ? ask(message, on_link, &links) : -ENOMEM;
+		rtnl_message(RTM_GETLINK, NLM_F_DUMP, &all, sizeof(all));
+	int ret = message ? rtnl_ask(message, on_link, &links) : -ENOMEM;
 
 	*ret_count = links.count;
 	return ret;
-}
-
-static int on_route(struct nlmsghdr *nlh, void *arg)
-{
-	struct nlattr *attrs[RTA_MAX + 1];
-	int *index = arg;
-
-	if (nlh->nlmsg_type == RTM_NEWROUTE &&
-	    nlmsg_parse(nlh, sizeof(struct rtmsg), attrs, RTA_MAX, NULL) == 0 &&
-	    attrs[RTA_OIF])
-		*index = (int)nla_get_u32(attrs[RTA_OIF]);
-	return 0;
-}
-
-int shed_tc_route(const struct sockaddr_storage *to, int *ret_index)
-{
-	bool v4 = to->ss_family == AF_INET;
-	const struct sockaddr_in *in = (const void *)to;
-	const struct sockaddr_in6 *in6 = (const void *)to;
-	const void *address = v4 ? (const void *)&in->sin_addr :
-				   (const void *)&in6->sin6_addr;
-	int bytes = v4 ? sizeof(in->sin_addr) : sizeof(in6->sin6_addr);
-	const struct rtmsg route = {
-		.rtm_family = (unsigned char)to->ss_family,
-		.rtm_dst_len = (unsigned char)(bytes * 8),
-	};
-	struct nl_msg *message =
-		message_new(RTM_GETROUTE, 0, &route, sizeof(route));
-	int index = 0, ret;
-
-	if (!message)
-		return -ENOMEM;
-	nla_put(message, RTA_DST, bytes, address);
-	if (!v4 && in6->sin6_scope_id)
-		nla_put_u32(message, RTA_OIF, in6->sin6_scope_id);
-	ret = ask(message, on_route, &index);
-	*ret_index = index;
-	return ret ? ret : index ? 0 : -ENETUNREACH;
 }
 
 /* ---- filters ---- */
@@ -249,11 +123,11 @@ static int list_filters(int index, uint32_t parent, struct filters *filters)
 				   .tcm_ifindex = index,
 				   .tcm_parent = parent };
 	struct nl_msg *message =
-		message_new(RTM_GETTFILTER, NLM_F_DUMP, &tcm, sizeof(tcm));
+		rtnl_message(RTM_GETTFILTER, NLM_F_DUMP, &tcm, sizeof(tcm));
 
 	filters->count = 0;
 	filters->own_count = 0;
-	return message ? ask(message, on_filter, filters) : -ENOMEM;
+	return message ? rtnl_ask(message, on_filter, filters) : -ENOMEM;
 }
 
 static int remove_filter(int index, const struct filter *filter)
@@ -266,12 +140,12 @@ static int remove_filter(int index, const struct filter *filter)
 		.tcm_info = filter->priority | htons(ETH_P_ALL),
 	};
 	struct nl_msg *message =
-		message_new(RTM_DELTFILTER, 0, &tcm, sizeof(tcm));
+		rtnl_message(RTM_DELTFILTER, 0, &tcm, sizeof(tcm));
 
 	if (!message)
 		return -ENOMEM;
 	nla_put_string(message, TCA_KIND, "bpf");
-	return ask(message, NULL, NULL);
+	return rtnl_ask(message, NULL, NULL);
 }
 
 static int add_filter(int index, uint32_t priority, const char *device,
@@ -283,7 +157,7 @@ static int add_filter(int index, uint32_t priority, const char *device,
 		.tcm_parent = INGRESS,
 		.tcm_info = TC_H_MAKE(priority << 16, htons(ETH_P_ALL)),
 	};
-	struct nl_msg *message = message_new(
+	struct nl_msg *message = rtnl_message(
 		RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &tcm, sizeof(tcm));
 	char name[sizeof(SHED_TC_PREFIX) + DEVICE_NAME_BYTES];
 	struct nlattr *options;
@@ -297,7 +171,7 @@ static int add_filter(int index, uint32_t priority, const char *device,
 	nla_put_string(message, TCA_BPF_NAME, name);
 	nla_put_u32(message, TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
 	nla_nest_end(message, options);
-	return ask(message, NULL, NULL);
+	return rtnl_ask(message, NULL, NULL);
 }
 
 /* ---- the qdisc that they hang on ---- */
@@ -313,12 +187,12 @@ static int change_qdisc(int index, int type, int flags)
 				   .tcm_ifindex = index,
 				   .tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0),
 				   .tcm_parent = TC_H_CLSACT };
-	struct nl_msg *message = message_new(type, flags, &tcm, sizeof(tcm));
+	struct nl_msg *message = rtnl_message(type, flags, &tcm, sizeof(tcm));
 
 	if (!message)
 		return -ENOMEM;
 	nla_put_string(message, TCA_KIND, "clsact");
-	return ask(message, NULL, NULL);
+	return rtnl_ask(message, NULL, NULL);
 }
 
 static int make_qdisc(int index)

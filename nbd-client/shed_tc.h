@@ -12,7 +12,6 @@
 #include <linux/if.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/socket.h>
 
 /* Interfaces that are looked at. */
 #define SHED_LINKS_MAX 256u
@@ -33,9 +32,6 @@ extern const char *shed_tc_run_dir;
 /* 0 or -errno, as all of these. Those beyond SHED_LINKS_MAX are left out. */
 int shed_tc_links(struct shed_link ret_links[SHED_LINKS_MAX],
 		  size_t *ret_count);
-
-/* The interface that packets to this address leave by. */
-int shed_tc_route(const struct sockaddr_storage *to, int *ret_index);
 
 /*
  * Puts a program at the ingress, in front of other filters where they leave

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Sockets for a single use. Attach, and a process of its own. */
 #include <errno.h>
-#include <poll.h>
-#include <sched.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -116,14 +114,12 @@ static void clean(struct device *d)
 
 int spares_make(void *device, int go_fd)
 {
-	const struct sched_param ordinary = { 0 };
 	struct device *d = device;
 	struct err err = { 0 };
 	int ret;
 
 	(void)go_fd;
-	/* There is no hurry, and nobody is to wait for its turn because of it. */
-	(void)sched_setscheduler(0, SCHED_OTHER, &ordinary);
+	errand_be_patient();
 	clean(d);
 	/* Somebody's attach may be choosing the device that is free. */
 	if (device_try_lock(d) < 0)
@@ -137,35 +133,16 @@ int spares_make(void *device, int go_fd)
 
 /* ---- later: the supervisor ---- */
 
-/* One that hangs is given up again and again; no other is started beside it. */
-void spares_step(struct spares *s, struct device *d, uint64_t now_ns)
+void spares_step(struct errand *e, struct device *d, uint64_t now_ns)
 {
-	int status;
-
-	if (process_ended(&s->maker, &status))
-		s->due_ns = status ? now_ns + SPARES_RETRY_MS * NS_PER_MS : 0;
-	if (now_ns < s->due_ns)
-		return;
-	if (s->maker.pid > 0) {
-		process_kill(&s->maker);
-		return;
-	}
-	if (d->page->state != STATS_LIVE || d->page->memory_tight ||
-	    !are_wanted(d))
-		return;
-	(void)process_start(&s->maker, spares_make, d);
-	s->due_ns = now_ns + SPARES_LIMIT_MS * NS_PER_MS;
+	if (errand_is_due(e, SPARES_RETRY_MS, now_ns) &&
+	    d->page->state == STATS_LIVE && !d->page->memory_tight &&
+	    are_wanted(d))
+		errand_start(e, spares_make, d, SPARES_LIMIT_MS, now_ns);
 }
 
-void spares_end(struct spares *s, struct device *d)
+void spares_end(struct errand *e, struct device *d)
 {
-	struct pollfd fd = { .fd = s->maker.fd, .events = POLLIN };
-	int status;
-
-	if (s->maker.pid > 0 && poll(&fd, 1, SPARES_END_MS) == 0) {
-		process_kill(&s->maker);
-		(void)poll(&fd, 1, SPARES_END_MS);
+	if (errand_end(e))
 		clean(d);
-	}
-	(void)process_ended(&s->maker, &status);
 }

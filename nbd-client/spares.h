@@ -13,28 +13,20 @@
 #include <stdint.h>
 
 #include "nbd-client/device.h"
-#include "nbd-client/process.h"
+#include "nbd-client/errand.h"
 
 /* That process is given up after so long; and how long before the next one. */
 #define SPARES_LIMIT_MS 10000u
 #define SPARES_RETRY_MS 10000u
 
-/* How long it is waited for when the supervisor ends. */
-#define SPARES_END_MS 1000
-
-struct spares {
-	struct process maker;
-	uint64_t due_ns; /* when it is given up, or the next one may start */
-};
-
 /* Attach, once the sockets that go back are there: makes the stores, fills them. */
 int spares_up(struct device *d, struct err *err);
 
-/* The supervisor, now and then: never waits. maker: none at first. */
-void spares_step(struct spares *s, struct device *d, uint64_t now_ns);
+/* The supervisor, now and then: never waits. */
+void spares_step(struct errand *e, struct device *d, uint64_t now_ns);
 
 /* Before it ends, or becomes another program. */
-void spares_end(struct spares *s, struct device *d);
+void spares_end(struct errand *e, struct device *d);
 
 /* That process, for process_start(): 0, or 1 if they could not be had. */
 int spares_make(void *device, int go_fd);

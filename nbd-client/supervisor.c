@@ -268,7 +268,7 @@ int supervisor_start(struct supervisor *s, struct err *err)
 	s->worker = (struct process){ .fd = -1, .go_fd = -1 };
 	s->standby = s->worker;
 	s->probe = s->worker;
-	s->spares.maker = s->worker;
+	s->spares.process = s->worker;
 	s->device->page->supervised = 1;
 	if (s->device->options->handover)
 		return adopt_worker(s, err);

@@ -39,7 +39,7 @@ struct supervisor {
 	struct process worker;
 	struct process standby;
 	struct process probe;  /* asks the server, see worker_probe() */
-	struct spares spares;  /* who makes spare sockets */
+	struct errand spares;  /* who makes spare sockets */
 	bool ready;            /* the first worker has attached */
 	bool replacing; /* the worker runs the program that was here before */
 	bool upgraded;  /* its successor is not ready yet */

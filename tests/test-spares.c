@@ -282,7 +282,7 @@ static void makes_what_it_can(void **state)
 	assert_int_equal(left(0), SOCKETS_SPARES - 1);
 }
 
-static bool is_started(struct spares *s)
+static bool is_started(struct errand *s)
 {
 	int before = started;
 
@@ -293,7 +293,7 @@ static bool is_started(struct spares *s)
 
 static void started_while_plentiful(void **state)
 {
-	struct spares s = { .maker = { .fd = -1, .go_fd = -1 } };
+	struct errand s = ERRAND_NONE;
 	uint64_t failed_ns;
 
 	(void)state;
@@ -321,7 +321,7 @@ static void started_while_plentiful(void **state)
 /* It may wait for memory that only the device can free. */
 static void one_that_hangs(void **state)
 {
-	struct spares s = { .maker = { .fd = -1, .go_fd = -1 } };
+	struct errand s = ERRAND_NONE;
 
 	(void)state;
 	up();
@@ -330,7 +330,7 @@ static void one_that_hangs(void **state)
 	hangs = true;
 	for (int i = 0; i < 1000; i++)
 		assert_false(is_started(&s));
-	assert_int_equal(s.maker.pid, 1);
+	assert_int_equal(s.process.pid, 1);
 	/* It goes when it can; then there is another. */
 	hangs = false;
 	assert_false(is_started(&s));
@@ -342,7 +342,7 @@ static void one_that_hangs(void **state)
 /* A supervisor that ends leaves no nbd device behind that one was at. */
 static void given_up_at_the_end(void **state)
 {
-	struct spares s = { .maker = { .fd = -1, .go_fd = -1 } };
+	struct errand s = ERRAND_NONE;
 
 	(void)state;
 	up();
@@ -353,7 +353,7 @@ static void given_up_at_the_end(void **state)
 	assert_true(is_started(&s));
 	spares_end(&s, &d);
 	assert_int_equal(stale, 0);
-	assert_int_equal(s.maker.pid, 0);
+	assert_int_equal(s.process.pid, 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
