@@ -22,11 +22,18 @@ fact() { printf '%s\n' "$*" >>"$work/facts"; }
 net_up() {
 	ip link set lo up
 	ip tuntap add dev tap0 mode tap
-	ip addr add 10.77.0.1/24 dev tap0
+	address_set 10.77.0.1
 	ip link set tap0 up
 	# Server content is on a tmpfs: fast, and kept when a server restarts.
 	mkdir -p "$work/content"
 	mount -t tmpfs content "$work/content"
+}
+
+# address_set ADDRESS: of this end, and of servers that are started from now on.
+address_set() {
+	ip addr flush dev tap0
+	ip addr add "$1/24" dev tap0
+	echo "$1" >"$work/address"
 }
 
 # port_open PORT: whether something listens there.
@@ -37,6 +44,7 @@ act_server_start() {
 	file=$work/content/$1
 	[ -e "$file" ] || truncate -s "${3}M" "$file"
 	set -- "$1" "$2" "${4-}"
+	address=$(cat "$work/address")
 	case $key_server-$key_link in
 	nbdkit-tls) secure="--tls=require --tls-certificates=$tls" ;;
 	nbdkit-psk) secure="--tls=require --tls-psk=$tls/keys.psk" ;;
@@ -53,7 +61,7 @@ act_server_start() {
 	case $key_server in
 	nbdkit)
 		# shellcheck disable=SC2086 # words are meant
-		nbdkit -f -t 16 -i 10.77.0.1 -p "$2" ${3:+-r} -e "$1" \
+		nbdkit -f -t 16 -i "$address" -p "$2" ${3:+-r} -e "$1" \
 			$secure ${key_errors:+--filter=error} file "$file" \
 			${key_errors:+error="$key_errors" error-rate=100% \
 				error-file="$work/fails-$1"} \
@@ -61,7 +69,7 @@ act_server_start() {
 		;;
 	qemu-nbd)
 		# shellcheck disable=SC2086 # words are meant
-		qemu-nbd -t -e 16 -f raw -x "$1" -b 10.77.0.1 -p "$2" ${3:+-r} \
+		qemu-nbd -t -e 16 -f raw -x "$1" -b "$address" -p "$2" ${3:+-r} \
 			$secure --discard=unmap --cache=writeback "$file" \
 			>>"$log/server.log" 2>&1 &
 		;;
@@ -69,7 +77,7 @@ act_server_start() {
 		cat >"$work/server-$1.conf" <<-END
 		[generic]
 		allowlist = true
-		listenaddr = 10.77.0.1
+		listenaddr = $address
 		port = $2
 		$secure
 		[$1]
@@ -113,6 +121,15 @@ server_signal() {
 
 # act_server_stop NAME: kill a server; its content stays.
 act_server_stop() { server_signal KILL "$1"; }
+
+# act_server_move NAME PORT MB ADDRESS: its host has this address from now on, and
+# another card.
+act_server_move() {
+	act_server_stop "$1"
+	address_set "$4"
+	ip link set tap0 address 02:00:00:00:00:03
+	act_server_start "$1" "$2" "$3"
+}
 
 # act_server_mute NAME, act_server_unmute NAME: connections to it are made by the
 # kernel, and what is sent to it is taken; but it says nothing.
@@ -339,8 +356,9 @@ systemd.mask=networking.service systemd.mask=nbd-client@nbd0.service"
 # badly: a guest once died of a double fault with flags that cannot be.
 guest_start() {
 	# Left over from a guest that did not boot.
-	rm -f "$work/port.in" "$work/port.out" "$work/swapping" "$work"/at.* "$work/end"
-	mkfifo "$work/port.in" "$work/port.out"
+	rm -f "$work/port.in" "$work/port.out" "$work/console" "$work/swapping" \
+		"$work"/at.* "$work/end"
+	mkfifo "$work/port.in" "$work/port.out" "$work/console"
 	case $key_nic in
 	virtio) card=virtio-net-pci ;;
 	*) card=$key_nic ;;
@@ -358,7 +376,11 @@ guest_start() {
 	words=
 	[ -z "$boots" ] || words="loglevel=5" # what the OOM killer finds
 	[ "$boots" != debian-initramfs ] || root_served >>"$log/host.log" 2>&1
+	# The console through a pipe: QEMU waits for a disk that it writes to, and with it
+	# the guest, whose timers it keeps. That took half a minute more than once.
 	(
+		exec 5<>"$work/console"
+		cat <"$work/console" >"$log/console.log" 5>&- &
 		status=0
 		timeout -s KILL "$key_limit" qemu-system-x86_64 -machine q35 \
 			-accel tcg,thread=multi -cpu max,la57=off,pku=off -smp "$key_cpus" -m "$key_mem" \
@@ -373,9 +395,11 @@ guest_start() {
 			-device "$card,netdev=n0,romfile=" \
 			-object filter-buffer,id=delay,netdev=n0,interval=100000,status=off \
 			-monitor tcp:127.0.0.1:4444,server=on,wait=off \
-			-serial "file:$log/console.log" \
+			-serial "file:$work/console" \
 			-chardev "pipe,id=port,path=$work/port" -serial chardev:port \
-			>"$log/qemu.log" 2>&1 || status=$?
+			>"$log/qemu.log" 2>&1 5>&- || status=$?
+		exec 5>&-
+		wait
 		echo "!end $status" >"$work/port.out"
 	) &
 }

@@ -17,8 +17,10 @@
  *
  * It must go on when nothing else does: locked, FIFO, IO_FLUSHER, never chosen
  * by the OOM killer, all its files open from the start.  Reading /proc can wait
- * for memory even so; that is done by a thread of its own and the clock stays
- * with the main thread.
+ * for memory even so (/proc/vmstat asks for some each time); that is done by a
+ * thread of its own, the disk is looked at by another, which needs none, and the
+ * clock stays with the main thread.  How late that was at most is told, too: by
+ * so much nobody can have run on this machine.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +47,7 @@
 #define TICKS_PER_LINE 10
 #define USED_UP_PAGES 4096 /* that were swapped out */
 #define TEXT_BYTES 32768
+#define DISK_TEXT_BYTES 512
 
 /* Everything that is sampled; written by the reader thread alone. */
 enum value {
@@ -90,13 +93,13 @@ static const struct name netstat_names[] = {
 };
 
 /* The whole file into text; false when it cannot be read. */
-static bool load(int fd, char *text)
+static bool load(int fd, char *text, size_t text_bytes)
 {
 	size_t used = 0;
 	ssize_t n = 0;
 
-	while (fd >= 0 && used < TEXT_BYTES - 1 &&
-	       (n = pread(fd, text + used, TEXT_BYTES - 1 - used,
+	while (fd >= 0 && used < text_bytes - 1 &&
+	       (n = pread(fd, text + used, text_bytes - 1 - used,
 			  (off_t)used)) > 0)
 		used += (size_t)n;
 	text[used] = '\0';
@@ -168,22 +171,21 @@ static void sample(char *text)
 	uint64_t sum[VALUE_COUNT] = { 0 };
 	char *end;
 
-	if (load(vmstat_fd, text))
+	if (load(vmstat_fd, text, TEXT_BYTES))
 		parse_lines(text, vmstat_names, sum);
-	if (load(meminfo_fd, text))
+	if (load(meminfo_fd, text, TEXT_BYTES))
 		parse_lines(text, meminfo_names, sum);
-	if (load(netstat_fd, text))
+	if (load(netstat_fd, text, TEXT_BYTES))
 		parse_table(text, netstat_names, sum);
-	if (load(minfree_fd, text))
+	if (load(minfree_fd, text, TEXT_BYTES))
 		sum[MIN_FREE] = strtoull(text, NULL, 10);
-	if (load(inflight_fd, text)) {
+	if (load(inflight_fd, text, TEXT_BYTES)) {
 		sum[READS] = strtoull(text, &end, 10);
 		sum[WRITES] = strtoull(end, NULL, 10);
 	}
-	if (load(disk_fd, text))
-		sum[COMPLETED] = completed(text);
 	for (unsigned i = 0; i < VALUE_COUNT; i++)
-		values[i] = sum[i];
+		if (i != COMPLETED)
+			values[i] = sum[i];
 	samples_count++;
 }
 
@@ -193,6 +195,18 @@ static void *reader(void *arg)
 
 	while (!ended) {
 		sample(arg);
+		nanosleep(&tick, NULL);
+	}
+	return NULL;
+}
+
+static void *disk_reader(void *arg)
+{
+	const struct timespec tick = { .tv_nsec = TICK_NS };
+
+	while (!ended) {
+		if (load(disk_fd, arg, DISK_TEXT_BYTES))
+			values[COMPLETED] = completed(arg);
 		nanosleep(&tick, NULL);
 	}
 	return NULL;
@@ -257,6 +271,7 @@ struct still {
 };
 
 static struct still all, hog; /* all: hog's counter and the kernel's */
+static long long latest_ms; /* by which a tick of the main thread was late */
 
 static void follow(struct still *s, uint64_t counter, long long ms, bool idle)
 {
@@ -271,8 +286,8 @@ static void follow(struct still *s, uint64_t counter, long long ms, bool idle)
 
 static void print_totals(void)
 {
-	PRINT("=longest_gap_ms %lld\n=hog_gap_ms %lld\n=pswpin %llu\n=pswpout %llu\n",
-	      all.longest_ms, hog.longest_ms, since(PSWPIN), since(PSWPOUT));
+	PRINT("=longest_gap_ms %lld\n=hog_gap_ms %lld\n=gauge_late_ms %lld\n=pswpin %llu\n=pswpout %llu\n",
+	      all.longest_ms, hog.longest_ms, latest_ms, since(PSWPIN), since(PSWPOUT));
 	PRINT("=counters {\"oom_kill\":%llu,\"allocstall\":%llu,\"PFMemallocDrop\":%llu,\"TCPTimeouts\":%llu,\"TCPRcvQDrop\":%llu,\"PruneCalled\":%llu,\"samples\":%llu}\n",
 	      since(OOM_KILL), since(ALLOCSTALL), since(PFMEMALLOC_DROP),
 	      since(TCP_TIMEOUTS), since(TCP_RCVQ_DROP), since(PRUNE_CALLED),
@@ -305,6 +320,7 @@ static void watch(long long stall_ms, int sysrq_fd)
 {
 	const struct timespec tick = { .tv_nsec = TICK_NS };
 	long long start_ms = now_ms();
+	long long last_ms = start_ms;
 	bool used_up = false;
 
 	all.moved_ms = hog.moved_ms = start_ms;
@@ -313,6 +329,9 @@ static void watch(long long stall_ms, int sysrq_fd)
 		bool idle = phase == PHASE_IDLE || phase == PHASE_DONE;
 		long long ms = now_ms();
 
+		if (ms - last_ms - TICK_NS / 1000000 > latest_ms)
+			latest_ms = ms - last_ms - TICK_NS / 1000000;
+		last_ms = ms;
 		follow(&all,
 		       ops + values[PSWPIN] + values[PSWPOUT] +
 			       values[COMPLETED],
@@ -381,10 +400,10 @@ static void make_progress_file(const char *path)
 
 int main(int argc, char **argv)
 {
-	static char text[TEXT_BYTES];
+	static char text[TEXT_BYTES], disk_text[DISK_TEXT_BYTES];
 	char path[128];
 	pthread_attr_t attr;
-	pthread_t thread;
+	pthread_t thread, disk_thread;
 	int sysrq_fd = -1;
 
 	if (argc < 5 || argc > 6) {
@@ -410,13 +429,16 @@ int main(int argc, char **argv)
 
 	protect();
 	sample(text);
+	if (load(disk_fd, disk_text, DISK_TEXT_BYTES))
+		values[COMPLETED] = completed(disk_text);
 	for (unsigned i = 0; i < VALUE_COUNT; i++)
 		base[i] = values[i];
 	signal(SIGTERM, on_term);
 	/* A small stack: what is locked here the hog does not get. */
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 128 << 10);
-	if (pthread_create(&thread, &attr, reader, text)) {
+	if (pthread_create(&thread, &attr, reader, text) ||
+	    pthread_create(&disk_thread, &attr, disk_reader, disk_text)) {
 		fprintf(stderr, "gauge: no thread\n");
 		return 2;
 	}
@@ -424,5 +446,6 @@ int main(int argc, char **argv)
 	make_progress_file(argv[1]);
 	watch(atoll(argv[4]) * 1000, sysrq_fd);
 	pthread_join(thread, NULL);
+	pthread_join(disk_thread, NULL);
 	return 0;
 }
