@@ -156,6 +156,15 @@ struct stats_guarantee {
 	uint32_t state;   /* enum guarantee_state */
 };
 
+/* A neighbour entry of the kernel's that is held fixed for this device. */
+struct stats_neighbour {
+	int32_t index;   /* of the interface; 0: end */
+	uint32_t family; /* AF_INET, AF_INET6 */
+	uint8_t address[16];
+};
+
+#define STATS_NEIGHBOURS 8
+
 struct stats_page {
 	char magic[8];
 	uint32_t version;
@@ -254,6 +263,8 @@ struct stats_page {
 	int32_t worker_pid;    /* the process that serves; 0: none does now */
 	int32_t standby_pid;   /* the next one; 0: none is there */
 	int32_t standby_ready; /* by the standby: its pid, once it is prepared */
+	/* By processes of its: */
+	struct stats_neighbour neighbours[STATS_NEIGHBOURS];
 
 	/* Of the first queue; of all together in what stats_copy() makes. */
 	struct stats_data data __attribute__((aligned(64)));

@@ -131,6 +131,10 @@ static const struct option_spec attach_options[] = {
 	{ .name = "shed-exempt", .kind = OPTION_CALL, .value = "PORT[,PORT...]",
 	  .set = attach_set_shed_exempt,
 	  .help = "with --shed: neither those of these ports" },
+	{ .name = "pin-neighbours", .kind = OPTION_FLAG,
+	  FIELD(options.pin_neighbours),
+	  .help = "while the link is up, keep the entries of the\n"
+		  "servers, or of the gateway to them, permanent" },
 	CMD_TLS_OPTIONS(struct attach_line, options.tls),
 	CMD_TLS_RECORDS(struct attach_line, options.tls),
 	CMD_OPTIONS_END

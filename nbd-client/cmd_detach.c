@@ -17,6 +17,7 @@
 #include "nbd-client/genl.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/neighbours.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
@@ -232,6 +233,7 @@ static void remove_traces(const struct detach *d)
 	host_cgroup_recover(&tell);
 	/* Harmless by now. Whoever never shed may lack what that needs. */
 	(void)shed_drop_stale();
+	(void)neighbours_drop_stale();
 	snprintf(path, sizeof(path), "%s/%s.sock", ctl_run_dir, d->dev.name);
 	(void)unlink(path);
 	words_drop(d->dev.name);

@@ -21,6 +21,7 @@
 #include "nbd-client/donor.h"
 #include "nbd-client/host.h"
 #include "nbd-client/nbd_sysfs.h"
+#include "nbd-client/neighbours.h"
 #include "nbd-client/notify.h"
 #include "nbd-client/shed.h"
 #include "nbd-client/stats.h"
@@ -137,6 +138,7 @@ static int recover(struct recovery *r, struct err *err)
 	host_cgroup_recover(&tell);
 	/* Whoever never shed may lack what that needs. */
 	(void)shed_drop_stale();
+	(void)neighbours_drop_stale();
 	if (fd >= 0)
 		close(fd);
 	if (!rc && unreadable)

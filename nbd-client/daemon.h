@@ -62,6 +62,7 @@ struct attach_options {
 	uint64_t reserve_bytes; /* 0: of slots; else of the pinned region, at most */
 	uint64_t min_free_kbytes; /* 0: derived; else what to raise it to */
 	uint32_t without; /* 1 << MEASURE_... of each that is left out */
+	bool pin_neighbours; /* their entries are made permanent */
 	bool shed; /* drop strangers' packets while memory is low */
 	uint32_t shed_port_count; /* but not those of these ports */
 	uint16_t shed_ports[SHED_PORTS_MAX];

@@ -16,6 +16,7 @@
 #include "nbd-client/device_front.h"
 #include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
+#include "nbd-client/follow.h"
 #include "nbd-client/handover.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
@@ -300,6 +301,7 @@ static const struct device_row served[] = {
 	/* but not these. */
 	OF_ENGINE("data threads", engines_up, engines_up, device_threads_down),
 	OWN("connect", connect_up, connect_again, NULL),
+	OWN("neighbours", follow_up, NULL, NULL),
 	OF_FRONT(DEVICE_END),
 	OF_ENGINE("link", link_up, NULL, NULL),
 	OWN("seal", seal_up, NULL, NULL),

@@ -41,6 +41,12 @@ struct handover;
 /* What /sys counts of a device's requests. */
 #define DEVICE_KERNEL_COUNTS 17u
 
+/* Other addresses of a server, as follow.h has found them. */
+struct follow_found {
+	uint32_t version; /* 0: none yet; odd: they are being written */
+	struct link_addrs addrs;
+};
+
 /* In memory that the supervisor and all workers share. */
 struct device_shared {
 	struct err err;    /* why the first worker could not attach */
@@ -51,6 +57,7 @@ struct device_shared {
 	uint32_t ktls_ciphers; /* see struct conn */
 	/* Where the nbd driver talks to the server itself: */
 	int link_fd; /* on this one of the ready sockets; -1: on none of these */
+	struct follow_found found[ENDPOINTS_MAX]; /* of each server */
 	bool counting; /* these were read before: */
 	uint64_t counts[DEVICE_KERNEL_COUNTS + 1]; /* the last is 0 */
 };
@@ -138,6 +145,7 @@ struct device {
 	struct ctl_socket ctl;
 	struct stats_page *page;
 	struct shed shed;
+	uint32_t follow_taken[ENDPOINTS_MAX]; /* versions of shared->found */
 
 	struct pin pin;
 	struct pressure pressure;

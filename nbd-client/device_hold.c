@@ -26,6 +26,7 @@
 #include "nbd-client/host.h"
 #include "nbd-client/host_strangers.h"
 #include "nbd-client/measure.h"
+#include "nbd-client/neighbours.h"
 #include "nbd-client/sizing.h"
 #include "nbd-client/spares.h"
 #include "nbd-client/swap.h"
@@ -590,6 +591,13 @@ static void shed_down(struct device *d)
 	shed_close(&d->shed, d->name);
 }
 
+/* ---- the way to the servers ---- */
+
+static void neighbours_down(struct device *d)
+{
+	neighbours_release(d->page);
+}
+
 /* ---- memory pressure ---- */
 
 static int pressure_up(struct device *d, struct err *err)
@@ -651,6 +659,7 @@ const struct device_row device_held[] = {
 	OWN("kernel reserve", device_reserve_up, device_reserve_up,
 	    reserve_down),
 	OWN("shedding", shed_up, shed_up, shed_down),
+	OWN("neighbours", NULL, NULL, neighbours_down),
 	OWN("memory pressure", pressure_up, pressure_up, pressure_down),
 };
 const size_t device_held_count = sizeof(device_held) / sizeof(device_held[0]);

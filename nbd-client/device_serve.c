@@ -16,6 +16,7 @@
 #include "nbd-client/device_front.h"
 #include "nbd-client/device_kernel.h"
 #include "nbd-client/device_serve.h"
+#include "nbd-client/follow.h"
 #include "nbd-client/host.h"
 #include "nbd-client/measure.h"
 #include "nbd-client/tls_memory.h"
@@ -641,6 +642,7 @@ void device_tick(struct device *d)
 	uint64_t now_ns = clock_now_ns();
 
 	host_follow_root();
+	follow_take(d);
 	d->page->control_heartbeat_ns = now_ns;
 	host_locked_kbytes(&d->page->locked_kbytes);
 	host_min_free_kbytes(&d->page->min_free_kbytes);

@@ -18,6 +18,7 @@ int endpoints_add(struct endpoints *e, const struct addr *addr, struct err *err)
 	if (ret < 0)
 		return ret;
 	end->addr = addr;
+	end->named = addr->kind == ADDR_TCP && !link_is_numeric(addr);
 	e->count++;
 	return 0;
 }
@@ -52,6 +53,46 @@ int endpoints_prepare(struct endpoints *e, uint32_t at, int family,
 					      ret_reserved, err);
 	}
 	return ret;
+}
+
+/* ---- other addresses ---- */
+
+static bool has_socket(const struct sockets *s, int family)
+{
+	for (uint32_t i = 0; i < s->count; i++)
+		if (s->ready[i].family == family)
+			return true;
+	return !s->count;
+}
+
+/* Whether all of a are among b's. */
+static bool are_among(const struct link_addrs *a, const struct link_addrs *b)
+{
+	for (uint32_t i = 0; i < a->count; i++) {
+		bool found = false;
+
+		for (uint32_t j = 0; j < b->count && !found; j++)
+			found = a->addr[i].sa_bytes == b->addr[j].sa_bytes &&
+				!memcmp(&a->addr[i].sa, &b->addr[j].sa,
+					a->addr[i].sa_bytes);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+bool endpoints_differ(const struct endpoints *e, uint32_t at, bool only_lost,
+		      struct link_addrs *found)
+{
+	const struct link_addrs *is = &e->list[at].addrs;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < found->count; i++)
+		if (has_socket(&e->sockets, found->addr[i].sa.ss_family))
+			found->addr[count++] = found->addr[i];
+	found->count = count;
+	return count && !(are_among(is, found) &&
+			  (only_lost || are_among(found, is)));
 }
 
 /* ---- is it the same? ---- */

@@ -2,7 +2,8 @@
 /*
  * The servers that have a device's export, the preferred one first, and the
  * sockets for them: what all connections of a device have in common. The
- * addresses are looked up once, at attach.
+ * addresses are looked up at attach, and later while memory is plentiful
+ * (follow.h).
  *
  * Control thread.
  */
@@ -23,6 +24,7 @@
 struct endpoint {
 	const struct addr *addr;
 	struct link_addrs addrs;
+	bool named; /* they can change: addr has a name for them */
 	struct tls *tls; /* NULL: none is spoken */
 };
 
@@ -49,6 +51,14 @@ static inline bool endpoints_ready(const struct endpoints *e, uint32_t at)
 {
 	return e->sockets.count && e->list[at].addr->kind == ADDR_TCP;
 }
+
+/*
+ * Other addresses of the same server: of `found`, those that there are ready
+ * sockets for. False: there are none, or those in use are good still, which is
+ * so if they are the same ones; with only_lost, if none of them is lost.
+ */
+bool endpoints_differ(const struct endpoints *e, uint32_t at, bool only_lost,
+		      struct link_addrs *found);
 
 /* One that comes next. */
 static inline uint32_t endpoints_next(const struct endpoints *e, uint32_t at)

@@ -103,6 +103,17 @@ static int resolve_tcp(const struct addr *addr, struct link_addrs *out,
 	return 0;
 }
 
+bool link_is_numeric(const struct addr *addr)
+{
+	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST };
+	struct addrinfo *list;
+
+	if (getaddrinfo(addr->host, NULL, &hints, &list) != 0)
+		return false;
+	freeaddrinfo(list);
+	return true;
+}
+
 int link_resolve(const struct addr *addr, struct link_addrs *ret,
 		 struct err *err)
 {
@@ -169,7 +180,7 @@ void link_dial_start(struct link_dial *d, const struct link_addrs *addrs,
 {
 	CHECK(addrs->count <= LINK_ADDRS_MAX);
 	*d = (struct link_dial){
-		.addrs = addrs,
+		.addrs = *addrs,
 		.sockets = sockets ? *sockets : made_when_needed,
 		.fd = -1,
 		.error = -EHOSTUNREACH,
@@ -187,7 +198,7 @@ void link_dial_end(struct link_dial *d)
 
 static const struct link_addr *address(const struct link_dial *d)
 {
-	return &d->addrs->addr[d->at];
+	return &d->addrs.addr[d->at];
 }
 
 /* A socket for the present address, and its equal part of the time. */
@@ -201,7 +212,7 @@ static int take_socket(struct link_dial *d)
 	d->fd = fd;
 	d->retries = 0;
 	d->address_end_ns =
-		link_deadline(left_ms / (int)(d->addrs->count - d->at));
+		link_deadline(left_ms / (int)(d->addrs.count - d->at));
 	return 0;
 }
 
@@ -250,7 +261,7 @@ static int try_address(struct link_dial *d)
 
 int link_dial_step(struct link_dial *d, struct err *err)
 {
-	for (; d->at < d->addrs->count; d->at++) {
+	for (; d->at < d->addrs.count; d->at++) {
 		int r = try_address(d);
 
 		if (r == 0 || r == -EAGAIN)
@@ -259,7 +270,7 @@ int link_dial_step(struct link_dial *d, struct err *err)
 		link_dial_end(d);
 	}
 	return err_explain(err, connect_hints, -d->error,
-			   "cannot connect to %s", d->addrs->where);
+			   "cannot connect to %s", d->addrs.where);
 }
 
 int link_dial_fd(const struct link_dial *d)

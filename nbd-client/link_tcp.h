@@ -54,6 +54,9 @@ struct link_sockets {
 int link_resolve(const struct addr *addr, struct link_addrs *ret,
 		 struct err *err);
 
+/* Whether the host is an address and not the name of some. */
+bool link_is_numeric(const struct addr *addr);
+
 /*
  * Connects to the first address that answers.  timeout_ms is for all of them
  * together; each gets an equal part of what is left.  On success *ret_fd is a
@@ -77,7 +80,7 @@ int link_connect_from(const struct link_addrs *addrs,
  *		poll link_dial_fd(&d) for POLLOUT until link_dial_due_ns(&d);
  */
 struct link_dial {
-	const struct link_addrs *addrs;
+	struct link_addrs addrs;
 	struct link_sockets sockets;
 	unsigned int at; /* the address that is being tried */
 	int fd;		 /* for it; -1: none */
@@ -89,7 +92,7 @@ struct link_dial {
 	unsigned int retries; /* of that kind */
 };
 
-/* sockets as above; addrs must stay. */
+/* sockets as above. */
 void link_dial_start(struct link_dial *d, const struct link_addrs *addrs,
 		     const struct link_sockets *sockets, int timeout_ms);
 

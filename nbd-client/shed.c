@@ -276,7 +276,7 @@ void shed_close(struct shed *s, const char *device)
 
 void shed_hold(struct shed *s, uint64_t now_ns)
 {
-	if (!s->values)
+	if (!s->values || s->outdated)
 		return;
 	__atomic_store_n(&s->values->deadline_ns, now_ns + SHED_HOLD_NS,
 			 __ATOMIC_RELAXED);
@@ -289,4 +289,10 @@ void shed_release(struct shed *s)
 		return;
 	__atomic_store_n(&s->values->deadline_ns, 0, __ATOMIC_RELAXED);
 	s->holding = false;
+}
+
+void shed_outdate(struct shed *s)
+{
+	shed_release(s);
+	s->outdated = true;
 }

@@ -29,6 +29,7 @@
 struct shed {
 	struct shed_values *values; /* NULL: off, and all calls do nothing */
 	bool holding;
+	bool outdated; /* never held again */
 };
 
 /*
@@ -45,6 +46,12 @@ void shed_close(struct shed *s, const char *device);
 /* A plain store, no system call. Repeat it while memory is low. */
 void shed_hold(struct shed *s, uint64_t now_ns);
 void shed_release(struct shed *s);
+
+/*
+ * The servers have other addresses than those that the program lets pass: it
+ * stays where it is, but never sheds any more.
+ */
+void shed_outdate(struct shed *s);
 
 /* Removes what dead daemons have left, at all interfaces. 0 or -errno. */
 int shed_drop_stale(void);

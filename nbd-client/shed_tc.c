@@ -12,14 +12,12 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "include/bounds.h"
 #include "nbd-client/rtnl.h"
 #include "nbd-client/shed_tc.h"
-
-const char *shed_tc_run_dir = RUN_DIR;
+#include "nbd-client/stats.h"
 
 #define INGRESS TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
 #define EGRESS TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)
@@ -178,7 +176,7 @@ static int add_filter(int index, uint32_t priority, const char *device,
 
 static void mark_path(int index, char *path, size_t bytes)
 {
-	snprintf(path, bytes, "%s/clsact.%d", shed_tc_run_dir, index);
+	snprintf(path, bytes, "%s/clsact.%d", stats_run_dir, index);
 }
 
 static int change_qdisc(int index, int type, int flags)
@@ -226,23 +224,9 @@ static void drop_qdisc(int index)
 
 /* ---- what others call ---- */
 
-/* Attach and detach of several devices must not meet between look and act. */
-static int lock(void)
-{
-	int fd = open(shed_tc_run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX) < 0) {
-		close(fd);
-		return -errno;
-	}
-	return fd;
-}
-
 int shed_tc_add(int index, const char *device, int prog_fd)
 {
-	int fd = lock();
+	int fd = stats_lock();
 	int made, ret;
 
 	if (fd < 0)
@@ -280,7 +264,7 @@ int shed_tc_remove(bool (*drop)(const char *device, const void *arg),
 {
 	static struct shed_link links[SHED_LINKS_MAX];
 	size_t count;
-	int fd = lock();
+	int fd = stats_lock();
 	int ret;
 
 	if (fd < 0)

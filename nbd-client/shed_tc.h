@@ -4,7 +4,7 @@
  *
  * Owns no state but files RUN_DIR/clsact.IFINDEX: "this clsact qdisc was made
  * by us", for whoever takes the last filter off it. Control thread and command
- * line, one at a time on the host (a lock on RUN_DIR). Everything may block.
+ * line, one at a time on the host (stats_lock()). Everything may block.
  */
 #ifndef NBD_SHED_TC_H
 #define NBD_SHED_TC_H
@@ -25,9 +25,6 @@ struct shed_link {
 	bool up;       /* and not a loopback */
 	char kind[16]; /* "vlan"; empty: hardware */
 };
-
-/* RUN_DIR; unit tests point it elsewhere. */
-extern const char *shed_tc_run_dir;
 
 /* 0 or -errno, as all of these. Those beyond SHED_LINKS_MAX are left out. */
 int shed_tc_links(struct shed_link ret_links[SHED_LINKS_MAX],

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -380,6 +381,19 @@ static int is_page(const struct dirent *entry)
 static int is_unmade(const struct dirent *entry)
 {
 	return ends_in(entry, SUFFIX UNMADE);
+}
+
+int stats_lock(void)
+{
+	int fd = open(stats_run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX) < 0) {
+		close(fd);
+		return -errno;
+	}
+	return fd;
 }
 
 void stats_drop_unmade(void)

@@ -64,6 +64,13 @@ uint64_t stats_heartbeat_ns(const struct stats_page *page);
 /* Its head, up to `slots`, of whatever version it is; the rest is zero. */
 int stats_read_head(const char *name, struct stats_page *ret, struct err *err);
 
+/*
+ * Attach and detach of several devices must not meet between look and act: the
+ * turn of one of them, until the descriptor is closed; or -errno, -ENOENT if
+ * nothing was ever attached.
+ */
+int stats_lock(void);
+
 /* Removes what was being made when its process died. Under the attach lock. */
 void stats_drop_unmade(void);
 

@@ -229,6 +229,7 @@ static void tick(struct supervisor *s, uint64_t now_ns)
 	notify_step(page, now_ns);
 	watch(s);
 	spares_step(&s->spares, s->device, now_ns);
+	follow_step(&s->follow, s->device, now_ns);
 	if (s->standby.pid > 0 || s->worker.pid <= 0 ||
 	    (page->memory_tight && !s->replacing) ||
 	    page->state != STATS_LIVE || !s->device->shared->ready_pid)
@@ -269,6 +270,7 @@ int supervisor_start(struct supervisor *s, struct err *err)
 	s->standby = s->worker;
 	s->probe = s->worker;
 	s->spares.process = s->worker;
+	s->follow.errand.process = s->worker;
 	s->device->page->supervised = 1;
 	if (s->device->options->handover)
 		return adopt_worker(s, err);
@@ -350,6 +352,7 @@ static void upgrade(struct supervisor *s, pid_t asker)
 		process_stop(&s->standby);
 		process_stop(&s->probe);
 		spares_end(&s->spares, d);
+		(void)errand_end(&s->follow.errand);
 		device_hand_over(d, &h);
 		h.worker_pid = s->worker.pid;
 		ret = handover_exec(&h, asker, d->options->argc,
@@ -405,6 +408,7 @@ int supervisor_run(struct supervisor *s, int signal_fd, struct err *err)
 	process_stop(&s->standby);
 	process_stop(&s->probe);
 	spares_end(&s->spares, s->device);
+	(void)errand_end(&s->follow.errand);
 	show(s);
 	return ret;
 }

@@ -23,6 +23,7 @@
 #include "common/err.h"
 #include "nbd-client/device.h"
 #include "nbd-client/process.h"
+#include "nbd-client/follow.h"
 #include "nbd-client/spares.h"
 
 /* A worker is looked at so often; a standby is made at such a look. */
@@ -40,6 +41,7 @@ struct supervisor {
 	struct process standby;
 	struct process probe;  /* asks the server, see worker_probe() */
 	struct errand spares;  /* who makes spare sockets */
+	struct follow follow;  /* who looks where the servers are */
 	bool ready;            /* the first worker has attached */
 	bool replacing; /* the worker runs the program that was here before */
 	bool upgraded;  /* its successor is not ready yet */

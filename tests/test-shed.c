@@ -186,7 +186,6 @@ static int setup(void **state)
 	snprintf(dir, sizeof(dir), "/tmp/test-shed.XXXXXX");
 	assert_non_null(mkdtemp(dir));
 	stats_run_dir = dir;
-	shed_tc_run_dir = dir;
 	if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
 		skip_all("cannot make a network namespace");
 	if (run("ip link set lo up && ip link add near type veth peer name far"))

@@ -126,6 +126,7 @@ void notify_stopping(void)
 static struct stats_page page;
 static struct device_shared shared;
 static struct attach_options options;
+static struct queue queue; /* without servers: nobody looks where they are */
 static struct device device;
 static struct supervisor s;
 static struct err err;
@@ -171,7 +172,9 @@ static int setup(void **state)
 	device = (struct device){ .options = &options,
 				  .page = &page,
 				  .shared = &shared,
+				  .queues = &queue,
 				  .path = "/dev/nbd0" };
+	queue.conn.ends = &queue.conn.own;
 	s = (struct supervisor){ .device = &device,
 				 .on_ready = on_ready,
 				 .arg = &s };
