@@ -203,14 +203,13 @@ static int connect_device(struct device *d, const int *fd, struct err *err)
 		.dead_conn_timeout_s = dead_s ? dead_s : DEAD_CONN_FOREVER_S,
 		.backend = device_nbd_backend(d),
 	};
-	uint32_t index;
 	int ret;
 
 	if (d->options->read_only)
 		params.server_flags |= NBD_FLAG_READ_ONLY;
 	/* Whoever sees this process die right now must know. */
 	d->shared->appeared = true;
-	ret = genl_nbd_connect(&d->genl, &params, &index, err);
+	ret = nbd_sysfs_connect(&d->genl, &params, err);
 	d->shared->appeared = ret == 0;
 	if (ret < 0)
 		return ret;

@@ -46,8 +46,7 @@ static int pass(int fd, struct genl *genl, uint32_t index, struct err *err)
 		.timeout_s = DONOR_TIMEOUT_S,
 		.backend = DONOR_BACKEND,
 	};
-	uint32_t got;
-	int ret = genl_nbd_connect(genl, &params, &got, err);
+	int ret = nbd_sysfs_connect(genl, &params, err);
 
 	if (ret < 0)
 		return ret;

@@ -10,6 +10,9 @@
 /* How often a condition is looked at that the kernel does not announce. */
 #define POLL_MS 10
 
+/* udev looks at what a device holds, and may have much to do at boot. */
+#define OPEN_TIMEOUT_MS 10000u
+
 int nbd_sysfs_pid(uint32_t index, pid_t *ret_pid)
 {
 	struct blockdev b;
@@ -68,6 +71,21 @@ int nbd_sysfs_backend(uint32_t index, char *ret_text, size_t text_bytes)
 	blockdev_set(&b, FRONT_NBD, index);
 	rc = blockdev_read(b.name, "backend", ret_text, text_bytes);
 	return rc < 0 ? rc : 0;
+}
+
+int nbd_sysfs_connect(struct genl *genl, const struct nbd_connect *params,
+		      struct err *err)
+{
+	uint64_t deadline = clock_now_ns() + OPEN_TIMEOUT_MS * NS_PER_MS;
+	uint32_t index = (uint32_t)params->index;
+	int ret;
+
+	while ((ret = genl_nbd_connect(genl, params, &index, err)) == -EBUSY &&
+	       !in_use(index) && clock_now_ns() < deadline) {
+		err_clear(err);
+		poll(NULL, 0, POLL_MS);
+	}
+	return ret;
 }
 
 int nbd_sysfs_wait_gone(uint32_t index, uint32_t timeout_ms, struct err *err)

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "common/err.h"
+#include "nbd-client/genl.h"
 
 /*
  * The process that connected the device. -ENOENT: not in use. The kernel keeps
@@ -29,6 +30,14 @@ int nbd_sysfs_find_free(uint32_t *ret_index, struct err *err);
 
 /* The identifier given at CONNECT; -ENOENT: none, or not connected. */
 int nbd_sysfs_backend(uint32_t index, char *ret_text, size_t text_bytes);
+
+/*
+ * genl_nbd_connect(), again while the driver calls the device in use, but nobody
+ * has connected it: it is so as long as somebody has it open (nbd_open() in
+ * drivers/block/nbd.c), and udev does for a moment after each change.
+ */
+int nbd_sysfs_connect(struct genl *genl, const struct nbd_connect *params,
+		      struct err *err);
 
 /* Until nobody uses the device any more. -ETIMEDOUT with X_BUSY. */
 int nbd_sysfs_wait_gone(uint32_t index, uint32_t timeout_ms, struct err *err);
