@@ -38,13 +38,13 @@ static int probe(const char *uri, struct tls *tls, uint32_t step_ms)
 	return ret;
 }
 
-static int probe_script(const char *behaviour)
+static int probe_script(const char *behaviour, uint32_t step_ms)
 {
 	struct script_server server;
 	int ret;
 
 	script_server_start(&server, behaviour);
-	ret = probe(server.uri, NULL, 300);
+	ret = probe(server.uri, NULL, step_ms);
 	script_server_stop(&server);
 	return ret;
 }
@@ -52,18 +52,18 @@ static int probe_script(const char *behaviour)
 static void one_that_answers(void **state)
 {
 	(void)state;
-	assert_int_equal(probe_script(""), 0);
-	assert_int_equal(probe_script("error=5"), 0);
-	assert_int_equal(probe_script("block-min=4096"), 0);
+	assert_int_equal(probe_script("", 10000), 0);
+	assert_int_equal(probe_script("error=5", 10000), 0);
+	assert_int_equal(probe_script("block-min=4096", 10000), 0);
 }
 
 static void one_that_does_not(void **state)
 {
 	(void)state;
-	assert_int_equal(probe_script("never-answer"), -ETIMEDOUT);
+	assert_int_equal(probe_script("never-answer", 1000), -ETIMEDOUT);
 	assert_int_equal(err.exit_code, X_UNREACHABLE);
 	assert_non_null(strstr(err.text, "does not answer it"));
-	assert_int_equal(probe_script("close-after=0"), -ECONNRESET);
+	assert_int_equal(probe_script("close-after=0", 1000), -ECONNRESET);
 }
 
 static void one_with_tls(void **state)
