@@ -50,7 +50,7 @@ debian_base() {
 	say "making a Debian system"
 	debootstrap --variant=minbase --include="systemd-sysv,udev,dbus,kmod,ifupdown,\
 iproute2,iputils-ping,initramfs-tools,busybox-static,linux-base,zstd,\
-libblkid1,liburing2,libnl-3-200,libnl-genl-3-200,libssl3" \
+libblkid1,liburing2,libnl-3-200,libnl-genl-3-200,libssl3,prometheus-node-exporter" \
 		bookworm "$work/base" "$debian_mirror" >"$log/debian.log" 2>&1 ||
 		skip "debootstrap: $(tail -n 1 "$log/debian.log")"
 	fetch "$package" "$work/kernel" || skip "apt-get could not download $package"
@@ -83,6 +83,8 @@ debian_image() {
 	rm "$tree/tmp/nbd-reserve.deb"
 	debian_files
 	inside "$tree" systemctl enable vm.service nbd-client@nbd0.service
+	# A scenario starts it when it is asked for.
+	inside "$tree" systemctl disable prometheus-node-exporter.service
 	inside "$tree" systemctl mask getty@tty1.service serial-getty@ttyS0.service \
 		apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 		e2scrub_all.timer e2scrub_reap.service fstrim.timer
