@@ -18,7 +18,7 @@ debian_prepare() {
 	debian_package
 	debian_base
 	debian_image
-	[ "$boots" = debian ] || initrd=$root_image.initrd
+	[ "$boots" = debian ] || initrd=$root_image.$key_initramfs
 }
 
 # inside ROOT COMMAND...
@@ -50,7 +50,8 @@ debian_base() {
 	say "making a Debian system"
 	debootstrap --variant=minbase --include="systemd-sysv,udev,dbus,kmod,ifupdown,\
 iproute2,iputils-ping,initramfs-tools,busybox-static,linux-base,zstd,\
-libblkid1,liburing2,libnl-3-200,libnl-genl-3-200,libssl3,prometheus-node-exporter" \
+libblkid1,liburing2,libnl-3-200,libnl-genl-3-200,libssl3,prometheus-node-exporter,\
+dracut-core,dracut-network" \
 		bookworm "$work/base" "$debian_mirror" >"$log/debian.log" 2>&1 ||
 		skip "debootstrap: $(tail -n 1 "$log/debian.log")"
 	fetch "$package" "$work/kernel" || skip "apt-get could not download $package"
@@ -70,7 +71,7 @@ debian_image() {
 	id=$( (echo "$base $tools"; cat "$package_file" "$vm/debian.sh" \
 		"$vm"/guest/debian-* "$busybox") | hash_of)
 	root_image=$cache/images/$id.img
-	[ ! -f "$root_image.initrd" ] || {
+	[ ! -f "$root_image.dracut" ] || {
 		touch "$root_image"
 		return 0
 	}
@@ -89,17 +90,21 @@ debian_image() {
 		apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 		e2scrub_all.timer e2scrub_reap.service fstrim.timer
 	mkdir -p "$cache/images"
-	cp "$tree/boot/initrd.img-$kernel_version" "$work/initrd.img"
+	inside "$tree" dracut --no-hostonly --kver "$kernel_version" /boot/dracut.img ||
+		finish failed "dracut: $(tail -n 1 "$log/debian.log")"
+	cp "$tree/boot/initrd.img-$kernel_version" "$work/initramfs-tools.img"
+	cp "$tree/boot/dracut.img" "$work/dracut.img"
 	rm -r "$tree/boot"
 	size=$(($(du -sk "$tree" | cut -f 1) * 5 / 4 + 65536))
 	mke2fs -q -t ext4 -L root -d "$tree" "$work/root.img" "${size}k" \
 		>"$log/mke2fs.log" 2>&1
 	rm -rf "$tree"
 	mv "$work/root.img" "$root_image"
-	mv "$work/initrd.img" "$root_image.initrd"
+	mv "$work/initramfs-tools.img" "$root_image.initramfs-tools"
+	mv "$work/dracut.img" "$root_image.dracut"
 	find "$cache/images" -name '*.img' -printf '%T@ %p\n' | sort -rn |
 		tail -n +3 | cut -d ' ' -f 2- | while read -r old; do
-		rm -f "$old" "$old.initrd"
+		rm -f "$old" "$old.initramfs-tools" "$old.dracut"
 	done
 }
 
