@@ -28,6 +28,7 @@ install() {
 	inst_simple /usr/share/nbd-reserve/nbd-boot.sh /lib/nbd-boot.sh
 	inst_simple -o /etc/ssl/certs/ca-certificates.crt
 	inst_hook cmdline 90 "$moddir/parse-nbd.sh"
+	inst_hook initqueue/settled 90 "$moddir/nbd-settled.sh"
 	inst_script "$moddir/nbdroot.sh" /sbin/nbdroot
 	! dracut_module_included systemd-initrd ||
 		inst_script "$moddir/nbd-generator.sh" \
