@@ -8,8 +8,11 @@ nbd_wanted() {
 }
 if nbd_wanted; then
 	for nbd_card in /sys/class/net/*; do
-		[ "${nbd_card##*/}" != lo ] &&
-			[ "$(cat "$nbd_card/operstate" 2>/dev/null)" = up ] || continue
+		case ${nbd_card##*/}:$(cat "$nbd_card/operstate" 2>/dev/null) in
+		lo:*) continue ;;
+		*:up | *:unknown) ;; # some drivers do not tell
+		*) continue ;;
+		esac
 		/sbin/nbdroot "${nbd_card##*/}" nbd: /sysroot && break
 	done
 fi
