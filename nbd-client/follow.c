@@ -13,8 +13,8 @@ static void put(struct follow_found *f, const struct link_addrs *addrs)
 {
 	uint32_t version = f->version | 1;
 
-	__atomic_store_n(&f->version, version, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_RELEASE);
+	/* Nothing of the addresses is written before, */
+	(void)__atomic_exchange_n(&f->version, version, __ATOMIC_ACQUIRE);
 	f->addrs = *addrs;
 	__atomic_store_n(&f->version, version + 1, __ATOMIC_RELEASE);
 }
@@ -121,15 +121,16 @@ static void use(struct device *d, uint32_t at, const struct link_addrs *addrs)
 void follow_take(struct device *d)
 {
 	for (uint32_t i = 0; i < d->queues[0].conn.ends->count; i++) {
-		const struct follow_found *f = &d->shared->found[i];
+		struct follow_found *f = &d->shared->found[i];
 		uint32_t version = __atomic_load_n(&f->version, __ATOMIC_ACQUIRE);
 		struct link_addrs addrs;
 
 		if (version & 1 || version == d->follow_taken[i])
 			continue;
 		addrs = f->addrs;
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (__atomic_load_n(&f->version, __ATOMIC_RELAXED) != version)
+		/* and nothing of them is read after this. */
+		if (__atomic_fetch_add(&f->version, 0, __ATOMIC_RELEASE) !=
+		    version)
 			continue;
 		d->follow_taken[i] = version;
 		use(d, i, &addrs);
