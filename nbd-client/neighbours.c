@@ -66,45 +66,59 @@ static bool read_entry(struct nlmsghdr *nlh, struct entry *ret)
 	return true;
 }
 
-/* To all entries of the host. */
-static int dump(rtnl_answer_fn on_entry, void *arg)
-{
-	const struct ndmsg all = { .ndm_family = AF_UNSPEC };
-	struct nl_msg *message =
-		rtnl_message(RTM_GETNEIGH, NLM_F_DUMP, &all, sizeof(all));
-
-	return message ? rtnl_ask(message, on_entry, arg) : -ENOMEM;
-}
-
-/* entry->neighbour says which one. */
-static int on_looked_at(struct nlmsghdr *nlh, void *arg)
-{
-	struct entry *wanted = arg, is;
-
-	if (read_entry(nlh, &is) && is_same(&is.neighbour, &wanted->neighbour))
-		*wanted = is;
-	return 0;
-}
-
-static int change(const struct entry *e, int type, int flags)
+/* About one entry; NULL without memory. */
+static struct nl_msg *message_of(const struct stats_neighbour *n, int type,
+				 int flags, uint16_t state)
 {
 	const struct ndmsg header = {
-		.ndm_family = (uint8_t)e->neighbour.family,
-		.ndm_ifindex = e->neighbour.index,
-		.ndm_state = NUD_PERMANENT,
+		.ndm_family = (uint8_t)n->family,
+		.ndm_ifindex = n->index,
+		.ndm_state = state,
 	};
-	int bytes = e->neighbour.family == AF_INET ? 4 : 16;
 	struct nl_msg *message =
 		rtnl_message(type, flags, &header, sizeof(header));
 
+	if (message)
+		nla_put(message, NDA_DST, n->family == AF_INET ? 4 : 16,
+			n->address);
+	return message;
+}
+
+static int on_looked_at(struct nlmsghdr *nlh, void *arg)
+{
+	(void)read_entry(nlh, arg);
+	return 0;
+}
+
+/* e->neighbour says which one. */
+static int look_at(struct entry *e)
+{
+	struct nl_msg *message =
+		message_of(&e->neighbour, RTM_GETNEIGH, 0, NUD_NONE);
+	int ret = message ? rtnl_ask(message, on_looked_at, e) : -ENOMEM;
+
+	return ret == -ENOENT ? 0 : ret; /* then it has no state */
+}
+
+static int make_permanent(const struct entry *e)
+{
+	struct nl_msg *message =
+		message_of(&e->neighbour, RTM_NEWNEIGH,
+			   NLM_F_CREATE | NLM_F_REPLACE, NUD_PERMANENT);
+
 	if (!message)
 		return -ENOMEM;
-	nla_put(message, NDA_DST, bytes, e->neighbour.address);
-	if (type == RTM_NEWNEIGH) {
-		nla_put(message, NDA_LLADDR, e->lladdr_bytes, e->lladdr);
-		nla_put_u8(message, NDA_PROTOCOL, NEIGHBOURS_PROTOCOL);
-	}
+	nla_put(message, NDA_LLADDR, e->lladdr_bytes, e->lladdr);
+	nla_put_u8(message, NDA_PROTOCOL, NEIGHBOURS_PROTOCOL);
 	return rtnl_ask(message, NULL, NULL);
+}
+
+static int drop(const struct stats_neighbour *n)
+{
+	struct nl_msg *message =
+		message_of(n, RTM_DELNEIGH, 0, NUD_PERMANENT);
+
+	return message ? rtnl_ask(message, NULL, NULL) : -ENOMEM;
 }
 
 /* ---- who wants which ---- */
@@ -160,15 +174,18 @@ static int on_swept(struct nlmsghdr *nlh, void *arg)
 
 static int sweep(void)
 {
+	const struct ndmsg all = { .ndm_family = AF_UNSPEC };
+	struct nl_msg *message =
+		rtnl_message(RTM_GETNEIGH, NLM_F_DUMP, &all, sizeof(all));
 	struct unwanted u = { .count = 0 };
-	int ret = dump(on_swept, &u);
+	int ret = message ? rtnl_ask(message, on_swept, &u) : -ENOMEM;
 
 	for (uint32_t i = 0; i < u.count && !ret; i++) {
 		struct search s = { .of = &u.list[i].neighbour };
 
 		(void)stats_each(look_at_page, &s);
 		if (!s.found)
-			ret = change(&u.list[i], RTM_DELNEIGH, 0);
+			ret = drop(&u.list[i].neighbour);
 		if (ret == -ENOENT || ret == -ENODEV) /* gone meanwhile */
 			ret = 0;
 	}
@@ -214,7 +231,7 @@ static void tell(struct pinned *p, const struct stats_neighbour *n)
 static void pin_entry(struct entry *e, uint16_t states, struct stats_page *page,
 		      struct pinned *p)
 {
-	int ret = dump(on_looked_at, e);
+	int ret = look_at(e);
 
 	if (!ret && (e->state & NUD_NOARP))
 		return;
@@ -227,9 +244,9 @@ static void pin_entry(struct entry *e, uint16_t states, struct stats_page *page,
 	    !note(page, &e->neighbour))
 		ret = -ENOSPC;
 	if (!ret && !(e->state & NUD_PERMANENT))
-		ret = change(e, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
+		ret = make_permanent(e);
 	if (!ret)
-		ret = dump(on_looked_at, e); /* as read back */
+		ret = look_at(e); /* as read back */
 	if (!ret && !(e->state & NUD_PERMANENT))
 		ret = -EIO;
 	if (!ret)

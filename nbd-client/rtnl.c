@@ -103,15 +103,15 @@ const void *rtnl_address(const struct sockaddr_storage *sa, int *ret_bytes)
 }
 
 static void set_address(struct sockaddr_storage *sa, int family,
-			const struct nlattr *from)
+			const void *from, int from_bytes)
 {
 	const void *to;
 	int bytes;
 
 	sa->ss_family = (sa_family_t)family;
 	to = rtnl_address(sa, &bytes);
-	if (nla_len(from) >= bytes)
-		memcpy((void *)(uintptr_t)to, nla_data(from), (size_t)bytes);
+	if (from_bytes >= bytes)
+		memcpy((void *)(uintptr_t)to, from, (size_t)bytes);
 }
 
 static int on_route(struct nlmsghdr *nlh, void *arg)
@@ -129,16 +129,13 @@ static int on_route(struct nlmsghdr *nlh, void *arg)
 	route->type = header->rtm_type;
 	if (attrs[RTA_GATEWAY])
 		set_address(&route->next, header->rtm_family,
-			    attrs[RTA_GATEWAY]);
+			    nla_data(attrs[RTA_GATEWAY]),
+			    nla_len(attrs[RTA_GATEWAY]));
 	/* A gateway of the other family: the address follows that word. */
 	via = attrs[RTA_VIA] ? nla_data(attrs[RTA_VIA]) : NULL;
-	if (via && via->rtvia_family == AF_INET6 &&
-	    nla_len(attrs[RTA_VIA]) >= (int)sizeof(*via) + 16) {
-		struct sockaddr_in6 *next = (void *)&route->next;
-
-		next->sin6_family = AF_INET6;
-		memcpy(&next->sin6_addr, via->rtvia_addr, 16);
-	}
+	if (via && via->rtvia_family == AF_INET6)
+		set_address(&route->next, AF_INET6, via->rtvia_addr,
+			    nla_len(attrs[RTA_VIA]) - (int)sizeof(*via));
 	return 0;
 }
 
