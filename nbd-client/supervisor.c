@@ -340,6 +340,15 @@ static void spawn_detach(struct device *d)
 			strerror(ret));
 }
 
+/* All of its processes but the one that serves. */
+static void stop_others(struct supervisor *s)
+{
+	process_stop(&s->standby);
+	process_stop(&s->probe);
+	spares_end(&s->spares, s->device);
+	(void)errand_end(&s->follow.errand);
+}
+
 /* What this process holds it holds on, but its memory is gone: see handover.h. */
 static void upgrade(struct supervisor *s, pid_t asker)
 {
@@ -349,10 +358,7 @@ static void upgrade(struct supervisor *s, pid_t asker)
 
 	if (s->ready && s->worker.pid > 0 && d->page->state == STATS_LIVE &&
 	    d->shared->ready_pid == s->worker.pid) {
-		process_stop(&s->standby);
-		process_stop(&s->probe);
-		spares_end(&s->spares, d);
-		(void)errand_end(&s->follow.errand);
+		stop_others(s);
 		device_hand_over(d, &h);
 		h.worker_pid = s->worker.pid;
 		ret = handover_exec(&h, asker, d->options->argc,
@@ -405,10 +411,7 @@ int supervisor_run(struct supervisor *s, int signal_fd, struct err *err)
 			on_signal(s, signal_fd);
 		ret = supervisor_step(s, clock_now_ns(), err);
 	} while (ret > 0);
-	process_stop(&s->standby);
-	process_stop(&s->probe);
-	spares_end(&s->spares, s->device);
-	(void)errand_end(&s->follow.errand);
+	stop_others(s);
 	show(s);
 	return ret;
 }
