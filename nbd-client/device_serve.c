@@ -414,7 +414,7 @@ static void shed_step(struct device *d, bool low, uint64_t now_ns)
 		shed_hold(&d->shed, now_ns);
 	else
 		shed_release(&d->shed);
-	p->shed = low ? STATS_SHED_SHEDDING : STATS_SHED_ARMED;
+	p->shed = d->shed.holding ? STATS_SHED_SHEDDING : STATS_SHED_ARMED;
 	p->shed_packets = d->shed.values->packets;
 	p->shed_bytes = d->shed.values->bytes;
 	if (p->shed != was)
