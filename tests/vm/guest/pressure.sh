@@ -14,6 +14,9 @@
 # number KEY: what status says of the device.
 number() { nbd-client status "$DEV" --json | sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p"; }
 
+# whole: nothing of the pool's base is given back.
+whole() { [ "$(number base_slots)" = $(($(number slots) - $(number slots_reserve))) ]; }
+
 # at SECONDS ACTION ARG…: have the host do something so long after memory is used up.
 at() { ask at "$@" >/dev/null || result failed "at $*"; }
 
