@@ -4,47 +4,24 @@
  * namespace of this process's own. Skipped where that or ip(8) cannot be had.
  */
 #include <arpa/inet.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "nbd-client/neighbours.h"
 #include "nbd-client/stats.h"
+#include "tests/netns.h"
 
-static char dir[64];
 static struct endpoints ends;
 static struct stats_page *page;
 static struct err err;
 
 /* ---- tools ---- */
-
-static int run(const char *command)
-{
-	char line[512];
-	int status;
-
-	snprintf(line, sizeof(line),
-		 "PATH=$PATH:/usr/sbin:/sbin; { %s; } >%s/out 2>&1", command,
-		 dir);
-	status = system(line);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void must(const char *command)
-{
-	if (run(command) != 0)
-		fail_msg("%s", command);
-}
 
 /* What ip(8) says of this address, and no more. */
 static bool shows(const char *address, const char *words)
@@ -53,7 +30,7 @@ static bool shows(const char *address, const char *words)
 
 	snprintf(line, sizeof(line),
 		 "ip neigh show %s | grep -q '%s'", address, words);
-	return run(line) == 0;
+	return netns_run(line) == 0;
 }
 
 #define OURS "PERMANENT.*proto 78\\|proto 78.*PERMANENT"
@@ -87,27 +64,12 @@ static const struct stats_guarantee *pin(struct stats_page *of)
 	return stats_guarantee_find(of->guarantees, NEIGHBOURS_ROW);
 }
 
-static void skip_all(const char *why)
-{
-	char line[128];
-
-	print_message("%s\n", why);
-	snprintf(line, sizeof(line), "rm -r %s", dir);
-	(void)!system(line);
-	exit(77);
-}
-
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(dir, sizeof(dir), "/tmp/test-neighbours.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	stats_run_dir = dir;
-	if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
-		skip_all("cannot make a network namespace");
-	if (run("ip link set lo up && ip link add near type veth peer name far"))
-		skip_all("no ip(8), or no veth");
-	must("ip addr add 192.0.2.1/24 dev near; ip -6 addr add fd00::1/64 dev near nodad;"
+	netns_setup();
+	stats_run_dir = netns_dir;
+	netns_must("ip addr add 192.0.2.1/24 dev near; ip -6 addr add fd00::1/64 dev near nodad;"
 	     "ip link set near up; ip link set far up;"
 	     "ip route add 198.51.100.0/24 via 192.0.2.254 dev near");
 	return 0;
@@ -115,19 +77,16 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char line[128];
-
 	(void)state;
-	snprintf(line, sizeof(line), "rm -r %s", dir);
-	return system(line);
+	return netns_teardown();
 }
 
 /* A living nbd0, and a server that was just talked to. */
 static int begin(void **state)
 {
 	(void)state;
-	must("ip neigh flush dev near nud all");
-	must("ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near nud reachable");
+	netns_must("ip neigh flush dev near nud all");
+	netns_must("ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:07 dev near nud reachable");
 	assert_int_equal(stats_create("nbd0", &page, &err), 0);
 	server(0, "192.0.2.7");
 	return 0;
@@ -165,7 +124,7 @@ static void made_permanent(void **state)
 static void of_ipv6(void **state)
 {
 	(void)state;
-	must("ip neigh add fd00::7 lladdr 02:00:00:00:00:08 dev near nud reachable");
+	netns_must("ip neigh add fd00::7 lladdr 02:00:00:00:00:08 dev near nud reachable");
 	server(0, "fd00::7");
 	assert_string_equal(pin(page)->detail, "permanent: fd00::7 at near");
 	assert_true(is_pinned("fd00::7"));
@@ -175,7 +134,7 @@ static void of_ipv6(void **state)
 static void of_the_gateway(void **state)
 {
 	(void)state;
-	must("ip neigh add 192.0.2.254 lladdr 02:00:00:00:00:09 dev near nud stale");
+	netns_must("ip neigh add 192.0.2.254 lladdr 02:00:00:00:00:09 dev near nud stale");
 	server(0, "198.51.100.5");
 	server(1, "198.51.100.6");
 	assert_string_equal(pin(page)->detail, "permanent: 192.0.2.254 at near");
@@ -186,8 +145,8 @@ static void of_the_gateway(void **state)
 static void of_another_server(void **state)
 {
 	(void)state;
-	must("ip neigh add 192.0.2.8 lladdr 02:00:00:00:00:08 dev near nud stale");
-	must("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev near nud reachable");
+	netns_must("ip neigh add 192.0.2.8 lladdr 02:00:00:00:00:08 dev near nud stale");
+	netns_must("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev near nud reachable");
 	server(1, "192.0.2.8");
 	server(2, "192.0.2.9");
 	assert_string_equal(pin(page)->detail,
@@ -198,7 +157,7 @@ static void of_another_server(void **state)
 static void of_an_administrator(void **state)
 {
 	(void)state;
-	must("ip neigh replace 192.0.2.7 lladdr 02:00:00:00:00:01 dev near nud permanent");
+	netns_must("ip neigh replace 192.0.2.7 lladdr 02:00:00:00:00:01 dev near nud permanent");
 	assert_int_equal(pin(page)->state, GUARANTEE_OK);
 	assert_int_equal(page->neighbours[0].index, 0);
 	neighbours_release(page);

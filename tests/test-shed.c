@@ -12,7 +12,6 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -33,13 +32,13 @@
 #include "nbd-client/shed.h"
 #include "nbd-client/shed_tc.h"
 #include "nbd-client/stats.h"
+#include "tests/netns.h"
 
 #define HERE "192.0.2.1"
 #define STRANGER "192.0.2.9"
 #define NBD 10809
 #define PORT 7777
 
-static char dir[64];
 static int sender = -1, receiver = -1;
 static uint8_t mac[6]; /* of the end that receives */
 static struct endpoints ends = { .count = 1 };
@@ -49,37 +48,13 @@ static struct err err;
 
 /* ---- tools ---- */
 
-static int run(const char *command)
-{
-	char line[512];
-	int status;
-
-	snprintf(line, sizeof(line),
-		 "PATH=$PATH:/usr/sbin:/sbin; { %s; } >%s/out 2>&1", command,
-		 dir);
-	status = system(line);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void must(const char *command)
-{
-	char line[300];
-
-	if (run(command) == 0)
-		return;
-	snprintf(line, sizeof(line), "cat %s/out", dir);
-	print_message("%s\n", command);
-	(void)!system(line);
-	fail();
-}
-
 static bool has_qdisc(const char *link)
 {
 	char line[128];
 
 	snprintf(line, sizeof(line), "tc qdisc show dev %s | grep clsact",
 		 link);
-	return run(line) == 0;
+	return netns_run(line) == 0;
 }
 
 static bool seen(const char *device, const void *arg)
@@ -153,12 +128,6 @@ static bool arrives(uint16_t source_port)
 
 /* ---- the place ---- */
 
-static void skip_all(const char *why)
-{
-	print_message("skipped: %s\n", why);
-	_exit(77);
-}
-
 static void make_sockets(void)
 {
 	struct sockaddr_ll ll = { .sll_family = AF_PACKET,
@@ -183,17 +152,12 @@ static int setup(void **state)
 	struct sockaddr_in *server = (void *)&ends.list[0].addrs.addr[0].sa;
 
 	(void)state;
-	snprintf(dir, sizeof(dir), "/tmp/test-shed.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	stats_run_dir = dir;
-	if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
-		skip_all("cannot make a network namespace");
-	if (run("ip link set lo up && ip link add near type veth peer name far"))
-		skip_all("no ip(8), or no veth");
-	must("ip addr add " HERE "/24 dev near; ip link set near up;"
+	netns_setup();
+	stats_run_dir = netns_dir;
+	netns_must("ip addr add " HERE "/24 dev near; ip link set near up;"
 	     "ip link set far up");
-	if (run("tc qdisc add dev far clsact && tc qdisc del dev far clsact"))
-		skip_all("no tc(8), or no clsact in this kernel");
+	if (netns_run("tc qdisc add dev far clsact && tc qdisc del dev far clsact"))
+		netns_skip("no tc(8), or no clsact in this kernel");
 	make_sockets();
 	ends.list[0].addrs.count = 1;
 	server->sin_family = AF_INET;
@@ -205,12 +169,9 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char line[128];
-
 	(void)state;
 	stats_remove("nbd0", page);
-	snprintf(line, sizeof(line), "rm -r %s", dir);
-	return system(line);
+	return netns_teardown();
 }
 
 /* Each test begins with nothing, and a living nbd0. */
@@ -310,12 +271,12 @@ static void test_two_devices(void **state)
 static void test_qdisc_of_others(void **state)
 {
 	(void)state;
-	must("tc qdisc add dev near clsact");
+	netns_must("tc qdisc add dev near clsact");
 	assert_int_equal(open_shed(&shed, "nbd0"), 0);
 	shed_close(&shed, "nbd0");
 	assert_int_equal(filters(), 0);
 	assert_true(has_qdisc("near"));
-	must("tc qdisc del dev near clsact");
+	netns_must("tc qdisc del dev near clsact");
 }
 
 /* Ours, but somebody has put a filter on it meanwhile: at either side. */
@@ -333,11 +294,11 @@ static void test_filters_of_others(void **state)
 			    "tc filter show dev near ingress | grep u32";
 
 		assert_int_equal(open_shed(&shed, "nbd0"), 0);
-		must(add);
+		netns_must(add);
 		shed_close(&shed, "nbd0");
 		assert_int_equal(filters(), 0);
-		must(look);
-		must("tc qdisc del dev near clsact");
+		netns_must(look);
+		netns_must("tc qdisc del dev near clsact");
 	}
 }
 
@@ -345,15 +306,15 @@ static void test_filters_of_others(void **state)
 static void test_priority_taken(void **state)
 {
 	(void)state;
-	must("tc qdisc add dev near clsact");
-	must("tc filter add dev near ingress protocol ip prio 1 u32 "
+	netns_must("tc qdisc add dev near clsact");
+	netns_must("tc filter add dev near ingress protocol ip prio 1 u32 "
 	     "match ip dport 9 0xffff flowid 1:1");
 	assert_int_equal(open_shed(&shed, "nbd0"), 0);
 	shed_hold(&shed, clock_now_ns());
 	assert_false(arrives(1));
 	shed_close(&shed, "nbd0");
-	must("tc filter show dev near ingress | grep u32");
-	must("tc qdisc del dev near clsact");
+	netns_must("tc filter show dev near ingress | grep u32");
+	netns_must("tc qdisc del dev near clsact");
 }
 
 /* A daemon that is killed while it sheds. */
@@ -416,11 +377,11 @@ static void test_tunnel(void **state)
 	struct sockaddr_in *server = (void *)&ends.list[0].addrs.addr[1].sa;
 
 	(void)state;
-	if (run("ip tuntap add tun7 mode tun")) {
+	if (netns_run("ip tuntap add tun7 mode tun")) {
 		print_message("no tun device here\n");
 		skip();
 	}
-	must("ip addr add 203.0.113.1/24 dev tun7; ip link set tun7 up");
+	netns_must("ip addr add 203.0.113.1/24 dev tun7; ip link set tun7 up");
 	*server = *(struct sockaddr_in *)(void *)&ends.list[0].addrs.addr[0].sa;
 	inet_pton(AF_INET, "203.0.113.7", &server->sin_addr);
 	ends.list[0].addrs.addr[0].sa.ss_family = AF_UNIX; /* nothing to look up */
@@ -431,7 +392,7 @@ static void test_tunnel(void **state)
 	row = stats_guarantee_find(page->guarantees, SHED_ROW);
 	assert_string_equal(row->detail, "in place at tun7");
 	shed_close(&shed, "nbd0");
-	must("ip link del tun7");
+	netns_must("ip link del tun7");
 }
 
 /* Nothing half done, and it says why. */
@@ -445,7 +406,7 @@ static void test_not_permitted(void **state)
 		const struct stats_guarantee *row;
 		int ret;
 
-		chmod(dir, 0755);
+		chmod(netns_dir, 0755);
 		if (setuid(65534) < 0)
 			_exit(1);
 		ret = open_shed(&shed, "nbd0");
