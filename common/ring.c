@@ -10,6 +10,11 @@
 #include "common/ring.h"
 #include "include/bounds.h"
 
+/* include/uapi/linux/io_uring.h of 6.4; older headers lack it. */
+#ifndef IORING_TIMEOUT_MULTISHOT
+#define IORING_TIMEOUT_MULTISHOT (1u << 6)
+#endif
+
 int ring_init(struct ring *ring)
 {
 	/*
@@ -48,6 +53,14 @@ int ring_set_file(struct ring *ring, enum ring_file file, int fd)
 	int ret = io_uring_register_files_update(&ring->uring, file, &fd, 1);
 
 	return ret < 0 ? ret : 0;
+}
+
+static struct __kernel_timespec timespec_ms(uint32_t ms)
+{
+	return (struct __kernel_timespec){
+		.tv_sec = ms / 1000,
+		.tv_nsec = (long long)(ms % 1000) * 1000000,
+	};
 }
 
 static struct io_uring_sqe *take_sqe(struct ring *ring, struct ring_op *op)
@@ -160,6 +173,17 @@ void ring_watch(struct ring *ring, struct ring_op *op, int uring_fd)
 	io_uring_sqe_set_data(sqe, op);
 }
 
+void ring_start_ticks(struct ring *ring, uint32_t every_ms)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+
+	CHECK(sqe);
+	ring->tick = timespec_ms(every_ms);
+	ring->tick_ms = every_ms;
+	io_uring_prep_timeout(sqe, &ring->tick, 0, IORING_TIMEOUT_MULTISHOT);
+	io_uring_sqe_set_data(sqe, NULL);
+}
+
 static void end(struct ring *ring, struct ring_op *op, int res, uint32_t flags)
 {
 	CHECK(op->pending);
@@ -184,16 +208,16 @@ static void end_now(struct ring *ring, uint32_t count)
 
 int ring_wait(struct ring *ring, uint32_t timeout_ms)
 {
-	struct __kernel_timespec limit = {
-		.tv_sec = timeout_ms / 1000,
-		.tv_nsec = (long long)(timeout_ms % 1000) * 1000000,
-	};
+	struct __kernel_timespec limit = timespec_ms(timeout_ms);
 	struct io_uring_cqe *cqe;
 	uint32_t head, now_count;
 	int ret;
 
-	ret = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &limit,
-					       NULL);
+	if (ring->tick_ms && timeout_ms >= ring->tick_ms)
+		ret = io_uring_submit_and_wait(&ring->uring, 1);
+	else
+		ret = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1,
+						       &limit, NULL);
 	if (ret < 0 && ret != -ETIME && ret != -EINTR && ret != -EAGAIN &&
 	    ret != -EBUSY)
 		return ret;
@@ -207,7 +231,10 @@ int ring_wait(struct ring *ring, uint32_t timeout_ms)
 
 		/* Before the call: it may start the same operation anew. */
 		io_uring_cq_advance(&ring->uring, 1);
-		end(ring, op, res, flags);
+		if (op)
+			end(ring, op, res, flags);
+		else if (!(flags & IORING_CQE_F_MORE))
+			ring->tick_ms = 0; /* the kernel has no ticks */
 	}
 	end_now(ring, now_count);
 	return 0;

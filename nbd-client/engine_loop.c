@@ -374,6 +374,7 @@ int engine_open(struct engine *e, struct front *front)
 		ring_fini(&e->ring);
 		return ret;
 	}
+	ring_start_ticks(&e->ring, HEARTBEAT_MS);
 	e->front = front;
 	front->engine = e;
 	e->mail_op.on_done = on_mail;

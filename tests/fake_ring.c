@@ -524,6 +524,12 @@ static uint32_t line_up(struct fake_op *line[OPS_MAX])
 	return count;
 }
 
+void ring_start_ticks(struct ring *ring, uint32_t every_ms)
+{
+	assert_ptr_equal(ring, the_ring);
+	ring->tick_ms = every_ms;
+}
+
 int ring_wait(struct ring *ring, uint32_t timeout_ms)
 {
 	struct fake_op *line[OPS_MAX];

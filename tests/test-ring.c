@@ -107,6 +107,24 @@ static void time_out_is_no_error(void **state)
 	assert_int_equal(ring_wait(&ring, 20), 0);
 }
 
+/* The ring's own ticks end a wait that has no timer; as timers do without them. */
+static void ticks_end_a_wait(void **state)
+{
+	uint64_t start_ns = clock_now_ns();
+
+	(void)state;
+	ring_start_ticks(&ring, 20);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(ring_wait(&ring, 20), 0);
+	assert_in_range(clock_now_ns() - start_ns, 40 * NS_PER_MS,
+			5000 * NS_PER_MS);
+	assert_int_equal(ring.pending_count, 0);
+	/* A shorter wait still has its own. */
+	start_ns = clock_now_ns();
+	assert_int_equal(ring_wait(&ring, 1), 0);
+	assert_in_range(clock_now_ns() - start_ns, 0, 5000 * NS_PER_MS);
+}
+
 /* An eventfd in blocking mode: the read waits in the kernel. */
 static void event_read_and_write(void **state)
 {
@@ -544,6 +562,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(warm_up_leaves_nothing),
 		TEST(time_out_is_no_error),
+		TEST(ticks_end_a_wait),
 		TEST(event_read_and_write),
 		TEST(commands_of_drivers),
 		TEST(a_watch_never_ends),
