@@ -42,8 +42,11 @@ static void *thread_main(void *arg)
 
 	q->data->tid = gettid();
 	snprintf(name, sizeof(name), "data%u", q->index);
-	/* As well as it goes: a matter of speed. */
-	if (CPU_COUNT(&q->cpus))
+	/*
+	 * As well as it goes: a matter of speed. On a single CPU it would wait
+	 * for whoever makes its requests there.
+	 */
+	if (CPU_COUNT(&q->cpus) > 1)
 		(void)sched_setaffinity(0, sizeof(q->cpus), &q->cpus);
 	/* First of all: what the ring makes inherits it. */
 	host_protect_thread(name, HOST_FIFO_DATA, q->device->rows);
@@ -468,12 +471,28 @@ static void show_pressure(struct device *d)
 	d->page->tight_episodes = d->pressure.episodes;
 }
 
+/*
+ * A real-time thread interrupts those who make its work at the first request and
+ * at the first reply, and does them one by one: other devices than swap have their
+ * requests done together as long as memory is plentiful. Swap takes no chance.
+ */
+static void follow_urgency(struct device *d)
+{
+	if (d->page->swap)
+		return;
+	EACH_QUEUE(q, d)
+		if (q->thread_started)
+			host_thread_urgent(q->data->tid, d->pressure.tight ?
+						HOST_FIFO_DATA : 0);
+}
+
 static void on_pressure_change(struct device *d, bool was_tight)
 {
 	const struct pressure *p = &d->pressure;
 
 	if (p->tight == was_tight)
 		return;
+	follow_urgency(d);
 	show_pressure(d);
 	/* The engines first: what it no longer uses can be given back. */
 	device_post(d, p->tight ? MAIL_TIGHT : MAIL_PLENTY);
@@ -501,6 +520,7 @@ void device_pressure_up(struct device *d)
 {
 	pressure_restart(&d->pressure, clock_now_ns());
 	d->page->psi = d->pressure.trigger_fd >= 0;
+	follow_urgency(d);
 	show_pressure(d);
 	on_pressure_change(d, false);
 	/* Requests wait for a takeover to end, so there it is not filled now. */

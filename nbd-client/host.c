@@ -267,6 +267,16 @@ static void set_fifo(const char *name, int priority,
 	add_ok(rows, HOST_ROW_FIFO, text);
 }
 
+void host_thread_urgent(pid_t tid, int fifo_priority)
+{
+	const struct sched_param param = { .sched_priority = fifo_priority };
+
+	if (!measure_left_out(MEASURE_FIFO))
+		(void)sched_setscheduler(tid, fifo_priority ? SCHED_FIFO :
+							      SCHED_OTHER,
+					 &param);
+}
+
 /* Number of pages of [start, end) that are not there; -1 if unknown. */
 static long pages_absent(uintptr_t start, uintptr_t end)
 {

@@ -80,6 +80,12 @@ void host_protect_thread(const char *name, int fifo_priority,
 			 struct stats_guarantee rows[STATS_GUARANTEES]);
 
 /*
+ * A protected thread of this process at SCHED_FIFO again, or with priority 0 one
+ * like others. Allocates nothing.
+ */
+void host_thread_urgent(pid_t tid, int fifo_priority);
+
+/*
  * Makes sure that the process is in a memory cgroup (v2), making one for the
  * device "nbd0" if need be, with memory.min as given. Before the sockets are
  * made. leave goes back to the root and removes a cgroup that was made so.

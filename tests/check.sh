@@ -19,7 +19,7 @@ export PATH
 jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-swap-ublk vm-io
-	vm-steady vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach
+	vm-steady vm-steady-plain vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach
 	vm-server-restart vm-link-loss vm-moved vm-tls'
 
 passed=0
@@ -139,6 +139,7 @@ step_vm_swap_6_1() { guest swap front=nbd kernel=6.1 seconds=20 cpus=1; }
 step_vm_swap_ublk() { guest swap front=ublk kernel=6.12 seconds=20 cpus=1; }
 step_vm_io() { guest io front=nbd seconds=20; }
 step_vm_steady() { guest steady front=nbd; }
+step_vm_steady_plain() { guest steady front=nbd attach=plain cpus=1; }
 step_vm_errors() { guest errors; }
 step_vm_host_6_12() { guest host kernel=6.12; }
 step_vm_host_6_1() { guest host kernel=6.1 nic=e1000e; }
