@@ -219,9 +219,9 @@ settings() {
 	grep -r '' /proc/sys/vm /proc/sys/net /proc/sys/kernel/sched_* \
 		/sys/kernel/mm/transparent_hugepage 2>/dev/null |
 		grep -v -E '/stat_refresh:|/tcp_available_|/full_scans:|/pages_collapsed:|/stats/' | sort
-	for name in gro_flush_timeout mtu napi_defer_hard_irqs threaded \
+	for setting in gro_flush_timeout mtu napi_defer_hard_irqs threaded \
 		tx_queue_len 'queues/*/[rx]ps_*'; do
-		grep -H '' /sys/class/net/eth0/$name 2>/dev/null
+		grep -H '' /sys/class/net/eth0/$setting 2>/dev/null
 	done
 	# The count of references is not a setting.
 	/usr/bin/tc qdisc show | sed 's/ refcnt [0-9]*//'
