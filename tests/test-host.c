@@ -247,6 +247,28 @@ static void everything_is_protected(void **state)
 	assert_null(host_worst(rows));
 }
 
+static void be_urgent_and_not(void)
+{
+	struct sched_param param;
+
+	host_protect_thread("data", HOST_FIFO_DATA, rows);
+	host_thread_urgent(gettid(), 0);
+	if (sched_getscheduler(0) != SCHED_OTHER)
+		_exit(3);
+	host_thread_urgent(gettid(), HOST_FIFO_DATA);
+	if (sched_getscheduler(0) != SCHED_FIFO || sched_getparam(0, &param) ||
+	    param.sched_priority != HOST_FIFO_DATA)
+		_exit(4);
+}
+
+static void urgency_comes_and_goes(void **state)
+{
+	(void)state;
+	if (!has_capability(CAP_SYS_NICE))
+		skip();
+	assert_int_equal(in_child(be_urgent_and_not), 0);
+}
+
 static void undo_some(void)
 {
 	struct sched_param param = { 0 };
@@ -368,6 +390,7 @@ int main(void)
 		cmocka_unit_test(faults_are_counted),
 		cmocka_unit_test(the_heap_is_large_enough),
 		cmocka_unit_test(everything_is_protected),
+		cmocka_unit_test(urgency_comes_and_goes),
 		cmocka_unit_test(the_seal_notices),
 		cmocka_unit_test(one_unlocked_page_is_noticed),
 		cmocka_unit_test(without_privilege_all_is_missing),
