@@ -55,6 +55,7 @@ static_assert(sizeof(struct ublk_ctrl_cmd) == 32, "as in Linux");
 #define UBLK_F_QUIESCE               (1ull << 12)
 
 /* Of struct ublk_dev_info. */
+#define UBLK_S_DEV_DEAD     0u /* not started yet, or stopped */
 #define UBLK_S_DEV_QUIESCED 2u /* its server is gone; another may come */
 
 struct ublk_dev_info {

@@ -296,6 +296,13 @@ int ublk_ctl_start(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err)
 	return ret < 0 ? failed(c, "start", ret, err) : 0;
 }
 
+/* As STOP_DEV leaves it: of its disk nothing is left (ublk_stop_dev). */
+static bool is_stopped(struct ublk_ctl *c)
+{
+	return ublk_ctl_find(c, c->dev_id, NULL) == 0 &&
+	       c->info.state == UBLK_S_DEV_DEAD;
+}
+
 int ublk_ctl_recover_begin(struct ublk_ctl *c, uint32_t index,
 			   uint32_t timeout_ms, struct err *err)
 {
@@ -308,6 +315,9 @@ int ublk_ctl_recover_begin(struct ublk_ctl *c, uint32_t index,
 			  COMMAND_TIMEOUT_MS);
 		if (ret != -EBUSY || clock_now_ns() >= end_ns)
 			break;
+		if (is_stopped(c))
+			return err_set(err, X_NOT_FOUND, ENODEV,
+				       "/dev/ublkb%u has been stopped", index);
 		poll(NULL, 0, RECOVER_POLL_MS);
 	}
 	/* One who died before he had fetched anything has begun already. */

@@ -80,7 +80,8 @@ int ublk_ctl_start(struct ublk_ctl *c, uint32_t timeout_ms, struct err *err);
 /*
  * Takes a device over whose server has died: begin, open and fetch as for a new
  * one, end. begin waits until the kernel has got everything back from the dead
- * one; -ENODEV: there is no such device.
+ * one; -ENODEV: there is no such device, or it has been stopped and is only to be
+ * deleted.
  */
 int ublk_ctl_recover_begin(struct ublk_ctl *c, uint32_t index,
 			   uint32_t timeout_ms, struct err *err);

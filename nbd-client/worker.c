@@ -115,6 +115,16 @@ static bool is_orphan(int parent_fd)
 	return parent_fd < 0 || poll(&fd, 1, 0) == 1;
 }
 
+/* The device is gone. What the supervisor holds is its to release, if it lives. */
+static int end(struct device *d, int parent_fd)
+{
+	if (is_orphan(parent_fd)) {
+		device_release(d);
+		log_say(LOG_LEVEL_NOTICE, "%s: detached", d->path);
+	}
+	return WORKER_DETACHED;
+}
+
 static int run(struct device *d, int parent_fd, bool detach)
 {
 	bool force = false;
@@ -138,11 +148,7 @@ static int run(struct device *d, int parent_fd, bool detach)
 			"%s: somebody else has disconnected the device",
 			d->path);
 	device_detach(d, force);
-	if (is_orphan(parent_fd)) {
-		device_release(d);
-		log_say(LOG_LEVEL_NOTICE, "%s: detached", d->path);
-	}
-	return WORKER_DETACHED;
+	return end(d, parent_fd);
 }
 
 static void begin(const struct device *d)
@@ -206,6 +212,9 @@ int worker_take_over(void *device, int go_fd)
 		detaching = d->page->state == STATS_DETACHING;
 		ret = device_attach(d, &err);
 	}
+	/* The dead one had got so far that there is nothing to take over. */
+	if (ret == -ENODEV && detaching)
+		return end(d, parent_fd);
 	if (ret < 0) {
 		d->shared->err = err;
 		log_say(LOG_LEVEL_ERR, "%s: cannot take over: %s", d->path,

@@ -20,7 +20,7 @@ jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-swap-ublk vm-io
 	vm-steady vm-steady-plain vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach
-	vm-server-restart vm-link-loss vm-moved vm-tls'
+	vm-server-restart vm-link-loss vm-moved vm-tls vm-attach-kill'
 
 passed=0
 failed=0
@@ -148,6 +148,8 @@ step_vm_server_restart() { guest server-restart front=nbd; }
 step_vm_link_loss() { guest link-loss front=ublk cpus=1; }
 step_vm_moved() { guest moved front=ublk cpus=1; }
 step_vm_tls() { guest ktls; }
+# Around the moment at which the kernel takes the disk away.
+step_vm_attach_kill() { guest attach-kill front=ublk cpus=1 phases=detach points=100 from=34 to=46; }
 
 # ---- running and counting them ----
 
