@@ -102,16 +102,23 @@ static uint32_t slots_reserve(const struct engine_config *c)
 	return wanted < most ? (uint32_t)wanted : most;
 }
 
+/* What our own receive ring has room for, without the kernel's help. */
+static struct throttle_window guaranteed_window(uint32_t slot_bytes)
+{
+	return (struct throttle_window){
+		.tx_bytes = request_bytes(slot_bytes),
+		.rx_bytes = larger(RX_BUFFERS * RX_BUFFER_BYTES,
+				   request_bytes(slot_bytes)),
+	};
+}
+
 static void size_windows(struct engine_config *c, bool swap)
 {
 	const uint64_t ring_bytes = RX_BUFFERS * RX_BUFFER_BYTES;
 	const uint64_t all = (uint64_t)c->slots *
 			     (c->slot_bytes + THROTTLE_HEAD_BYTES);
 
-	/* What our own receive ring has room for, without the kernel's help. */
-	c->guaranteed.tx_bytes = request_bytes(c->slot_bytes);
-	c->guaranteed.rx_bytes = larger(ring_bytes,
-					request_bytes(c->slot_bytes));
+	c->guaranteed = guaranteed_window(c->slot_bytes);
 	if (swap) {
 		c->open.tx_bytes = send_bytes(c->slot_bytes);
 		c->open.rx_bytes = receive_bytes(c->slot_bytes) + ring_bytes;
@@ -342,17 +349,19 @@ size_t sizing_kernel_lines(const struct attach_options *o, uint32_t queues,
 
 struct socket_memory sizing_socket_memory(const struct attach_options *o)
 {
+	const struct throttle_window window = guaranteed_window(o->slot_bytes);
 	struct socket_memory m = {
 		.send_bytes = send_bytes(o->slot_bytes),
 		.receive_bytes = receive_bytes(o->slot_bytes),
 	};
 
 	/*
-	 * Of the kernel's global tcp_mem, for each socket: both buffers as
-	 * doubled by the kernel, so that strangers who fill tcp_mem cannot stop
-	 * ours.
+	 * Of the kernel's global tcp_mem, for each socket: what may be under way
+	 * while memory is short, doubled as the kernel counts buffers, so that
+	 * strangers who fill tcp_mem cannot stop ours. Not more: with TLS a
+	 * device has six of these sockets, and tcp_mem is others', too.
 	 */
-	m.reserve_bytes = 2 * (m.send_bytes + m.receive_bytes);
+	m.reserve_bytes = (uint32_t)(2 * (window.tx_bytes + window.rx_bytes));
 	if (!is_swap(o))
 		return (struct socket_memory){ 0 };
 	if (o->without >> MEASURE_BUFFERS & 1)

@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/pin.h"
 #include "nbd-client/donor.h"
 #include "nbd-client/link_io.h"
 #include "nbd-client/nbd_sysfs.h"
@@ -36,6 +37,13 @@ static int add(const struct sockets *s, struct genl *genl, uint32_t index,
 			ret = sockets_store(s, fd);
 		link_close(fd);
 	}
+	/* From SO_RESERVE_MEM. */
+	if (ret == -ENOMEM && !err->text[0])
+		return err_set(err, X_FAILURE, ENOMEM,
+			       "net.ipv4.tcp_mem has no room for them; raise its "
+			       "three numbers by %zu pages",
+			       s->spares * (pin_pages(s->memory.reserve_bytes) /
+					   PIN_PAGE));
 	if (ret < 0 && !err->text[0])
 		err_set(err, X_FAILURE, -ret, "%s", strerror(-ret));
 	return ret;

@@ -150,6 +150,10 @@ static void swap_windows_fit_the_buffers(void **state)
 		/* The kernel doubles; the reserve is for what it may hold. */
 		assert_int_equal(needs.link_send_bytes, 2 * m.send_bytes);
 		assert_int_equal(needs.link_receive_bytes, 2 * m.receive_bytes);
+		/* Of tcp_mem the guaranteed window, as the kernel counts. */
+		assert_int_equal(m.reserve_bytes,
+				 2 * (c.guaranteed.tx_bytes +
+				      c.guaranteed.rx_bytes));
 	}
 	/* Whatever depth the user asks for. */
 	assert_int_equal(config(SWAP_YES, SLOTS_MAX, 131072).open.rx_bytes,
