@@ -375,6 +375,9 @@ guest_start() {
 			-device virtio-blk-pci,drive=d2
 	}
 	disk=$(root_disk)
+	thread=multi icount=
+	# Instructions can be counted only one after the other.
+	[ "$key_clock" = host ] || thread=single icount='-icount shift=0,align=off'
 	words=
 	[ -z "$boots" ] || words="loglevel=5" # what the OOM killer finds
 	[ "$boots" != debian-initramfs ] || root_served >>"$log/host.log" 2>&1
@@ -384,8 +387,9 @@ guest_start() {
 		exec 5<>"$work/console"
 		cat <"$work/console" >"$log/console.log" 5>&- &
 		status=0
+		# shellcheck disable=SC2086 # words are meant
 		timeout -s KILL "$key_limit" qemu-system-x86_64 -machine q35 \
-			-accel tcg,thread=multi -cpu max,la57=off,pku=off,erms=off,fsrm=off -smp "$key_cpus" -m "$key_mem" \
+			-accel tcg,thread=$thread $icount -cpu max,la57=off,pku=off,erms=off,fsrm=off -smp "$key_cpus" -m "$key_mem" \
 			-display none -nodefaults -no-reboot \
 			-kernel "$kernel_dir/vmlinuz" -initrd "$initrd" \
 			-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0 $words" \
