@@ -37,7 +37,8 @@ struct front_ops {
 struct front {
 	const struct front_ops *ops;
 	struct engine *engine;
-	bool gone; /* the kernel has closed its end; answers go nowhere */
+	bool gone;      /* the kernel has closed its end; answers go nowhere */
+	bool dismissed; /* it said so first: the device is disconnected */
 };
 
 #endif

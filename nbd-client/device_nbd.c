@@ -276,13 +276,20 @@ static int appear_again(struct device *d, struct err *err)
 	return 0;
 }
 
+/* By others: its number may be somebody else's by now. */
+static bool is_disconnected(const struct device *d)
+{
+	return d->kind->make_front ? d->queues[0].front->dismissed :
+				     device_front_gone(d);
+}
+
 static void appear_down(struct device *d)
 {
 	struct err err = { 0 };
 
 	if (!d->appeared)
 		return;
-	if (!device_front_gone(d) &&
+	if (!is_disconnected(d) &&
 	    genl_nbd_disconnect(&d->genl, d->index, &err) < 0)
 		log_say(LOG_LEVEL_ERR, "%s", err.text);
 	if (d->kind->make_front)
@@ -318,6 +325,19 @@ static int tune_up(struct device *d, struct err *err)
 	return ret;
 }
 
+/*
+ * The driver ends a socket that it cannot send on. It also ends one that is well,
+ * when whoever received on the one before is late to say that it is dead (recv_work
+ * marks what is in its place by then). In either case it waits for another one;
+ * only who disconnects the device says goodbye (nbd_disconnect).
+ */
+static bool is_orphaned(struct device *d)
+{
+	pid_t pid;
+
+	return !is_disconnected(d) && nbd_sysfs_pid(d->index, &pid) == 0;
+}
+
 static struct front *make_front(void *memory)
 {
 	struct front_nbd *f = memory;
@@ -330,6 +350,7 @@ const struct device_front device_nbd = {
 	.name = "nbd",
 	.make_front = make_front,
 	.donate = donate,
+	.is_orphaned = is_orphaned,
 	.steps = {
 		[DEVICE_CHOOSE] = { "choose the device", choose_up, choose_up,
 				    choose_down },

@@ -50,8 +50,12 @@ static int on_head(struct front_nbd *f)
 	struct proto_request p;
 	struct request *r = f->request;
 
-	if (proto_get_request(&p, f->head) < 0 || p.command == NBD_CMD_DISC)
+	if (proto_get_request(&p, f->head) < 0)
 		return -1;
+	if (p.command == NBD_CMD_DISC) {
+		f->front.dismissed = true;
+		return -1;
+	}
 	r->command = p.command;
 	r->flags = p.flags;
 	r->offset = p.offset_bytes;

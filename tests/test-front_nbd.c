@@ -412,6 +412,8 @@ static void kernel_closes(void **state)
 		}
 		send_said();
 		expect_gone();
+		/* Else another process may take the device over. */
+		assert_int_equal(front.front.dismissed, way == 2);
 		rig_expect_states(0, 0, 0, 0, 0, 0);
 		fake_ring_shutdown(RING_FRONT);
 		rig_settle();

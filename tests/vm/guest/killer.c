@@ -17,6 +17,8 @@
  *	full		the server is stopped until all tags are in flight
  *	outage		the server is killed before, and back two seconds later; it is
  *			counted from then on
+ *	socket		of nbd: nobody is killed, but the socket pair is shut down, as
+ *			the driver does when it cannot send
  *	/PROGRAM	is called with "upgrade DEVICE", and nobody is killed
  * With an action the host is asked for that, on descriptor 3, and it is the link that
  * has to be lost and back; it ends early SECONDS after the first time.  Prints a line
@@ -35,6 +37,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,6 +50,7 @@
 #define OUTAGE_SECONDS 2
 #define FULL_MS 500
 #define PORT_FD 3
+#define FDS_MAX 256
 
 static const volatile struct stats_page *page;
 
@@ -131,6 +136,29 @@ static void fill(void)
 		under_way_max = most;
 }
 
+/* The only one of its kind: connected, and a stream of UNIX. */
+static void shut_pair(pid_t worker)
+{
+	int pid_fd = (int)syscall(SYS_pidfd_open, worker, 0);
+
+	for (int i = 0; i < FDS_MAX; i++) {
+		int fd = (int)syscall(SYS_pidfd_getfd, pid_fd, i, 0);
+		int domain = 0, type = 0, listens = 0;
+		socklen_t bytes = sizeof(int);
+
+		if (fd < 0)
+			continue;
+		(void)getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes);
+		(void)getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes);
+		(void)getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens,
+				 &bytes);
+		if (domain == AF_UNIX && type == SOCK_STREAM && !listens)
+			shutdown(fd, SHUT_RDWR);
+		close(fd);
+	}
+	close(pid_fd);
+}
+
 /* Returns when the worker is another one. */
 static bool upgrade(const char *program, pid_t worker)
 {
@@ -185,7 +213,9 @@ static int64_t strike(const char *what, bool stop)
 	begin = now_ms();
 	if (!strcmp(what, "worker+standby") && page->standby_pid > 0)
 		kill(page->standby_pid, SIGKILL);
-	if (what[0] != '/')
+	if (!strcmp(what, "socket"))
+		shut_pair(pid);
+	else if (what[0] != '/')
 		kill(pid, stop ? SIGSTOP : SIGKILL);
 	if (!strcmp(what, "full"))
 		dprintf(PORT_FD, "@server_unmute disk\n");
