@@ -75,6 +75,12 @@ int tls_open_beside(struct tls *tls, const struct tls *first,
 void tls_close(struct tls *tls);
 
 /*
+ * Which of AES-256-GCM and ChaCha20-Poly1305 is offered first, by how long either
+ * takes for the same. UINT64_MAX: there is none. For tls_open() and tests.
+ */
+bool tls_prefers_chacha(uint64_t aes_ns, uint64_t chacha_ns);
+
+/*
  * Finds the line of `user` in a file of USERNAME:HEXKEY lines; `user` empty:
  * the only one. For tls_open() and tests.
  */

@@ -223,6 +223,18 @@ static void secrets_of_others(void **state)
 	tls_close(&tls);
 }
 
+/* Only the one that is clearly faster comes first, and AES in case of doubt. */
+static void order_of_ciphers(void **state)
+{
+	(void)state;
+	assert_false(tls_prefers_chacha(1000, 1000));
+	assert_false(tls_prefers_chacha(1000, 700));
+	assert_true(tls_prefers_chacha(1000, 600));
+	assert_true(tls_prefers_chacha(UINT64_MAX, 1000));
+	assert_false(tls_prefers_chacha(1000, UINT64_MAX));
+	assert_false(tls_prefers_chacha(UINT64_MAX, UINT64_MAX));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +244,7 @@ int main(void)
 		cmocka_unit_test(key_files),
 		cmocka_unit_test(pem_files),
 		cmocka_unit_test(secrets_of_others),
+		cmocka_unit_test(order_of_ciphers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
