@@ -378,6 +378,8 @@ guest_start() {
 	thread=multi icount=
 	# Instructions can be counted only one after the other.
 	[ "$key_clock" = host ] || thread=single icount='-icount shift=0,align=off'
+	cpu=max,la57=off,pku=off,erms=off,fsrm=off
+	[ "$key_cpu" = aes ] || cpu=$cpu,aes=off,pclmulqdq=off,avx=off,avx2=off
 	words=
 	[ -z "$boots" ] || words="loglevel=5" # what the OOM killer finds
 	[ "$boots" != debian-initramfs ] || root_served >>"$log/host.log" 2>&1
@@ -389,7 +391,7 @@ guest_start() {
 		status=0
 		# shellcheck disable=SC2086 # words are meant
 		timeout -s KILL "$key_limit" qemu-system-x86_64 -machine q35 \
-			-accel tcg,thread=$thread $icount -cpu max,la57=off,pku=off,erms=off,fsrm=off -smp "$key_cpus" -m "$key_mem" \
+			-accel tcg,thread=$thread $icount -cpu $cpu -smp "$key_cpus" -m "$key_mem" \
 			-display none -nodefaults -no-reboot \
 			-kernel "$kernel_dir/vmlinuz" -initrd "$initrd" \
 			-append "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0 $words" \
