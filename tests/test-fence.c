@@ -224,13 +224,14 @@ static void late_write_comes_first(void **state)
 	(void)state;
 	if (!r.server)
 		skip();
+	r.conn.fence_ms = LONG_MS; /* a busy machine's server is slow to end */
 	die_writing('o');
 	assert_int_equal(on_disk(), 0);
 	took_ms = fence();
+	assert_int_equal(r.conn.unfenced, 0);
 	/* The proof is one: what was in the server's hands is on its disk. */
 	assert_int_equal(on_disk(), 'o');
-	assert_in_range(took_ms, WRITE_MS / 2, CONN_FENCE_MS - 1);
-	assert_int_equal(r.conn.unfenced, 0);
+	assert_in_range(took_ms, WRITE_MS / 2, LONG_MS);
 	assert_int_equal(conn_open(&r.conn, &r.err), 0);
 	transfer(NBD_CMD_WRITE, 'n');
 	finish_write();
@@ -278,6 +279,7 @@ static void own_lost_link_is_fenced(void **state)
 	(void)state;
 	if (!r.server)
 		skip();
+	r.conn.fence_ms = LONG_MS;
 	assert_int_equal(conn_open(&r.conn, &r.err), 0);
 	transfer(NBD_CMD_WRITE, 'o');
 	conn_shutdown(&r.conn, EPROTO);
@@ -287,8 +289,8 @@ static void own_lost_link_is_fenced(void **state)
 		poll(NULL, 0, CONN_FENCE_POLL_MS);
 		conn_step(&r.conn);
 	}
-	assert_int_equal(on_disk(), 'o');
 	assert_int_equal(r.conn.unfenced, 0);
+	assert_int_equal(on_disk(), 'o');
 }
 
 int main(void)
