@@ -107,12 +107,37 @@ void ring_receive_provided(struct ring *ring, struct ring_op *op,
 	finish_sqe(sqe, op);
 }
 
+void ring_receive_many(struct ring *ring, struct ring_op *op,
+		       enum ring_file file, const struct rxring *rx)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	io_uring_prep_recv_multishot(sqe, (int)file, NULL, 0, 0);
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = rx->group;
+	finish_sqe(sqe, op);
+}
+
+/* Of a single part: the kernel need not copy a message and its vector. */
+static void prep_send(struct io_uring_sqe *sqe, enum ring_file file,
+		      const struct msghdr *message, int flags)
+{
+	const struct iovec *parts = message->msg_iov;
+
+	if (message->msg_iovlen == 1)
+		io_uring_prep_send(sqe, (int)file, parts->iov_base,
+				   parts->iov_len, flags);
+	else
+		io_uring_prep_sendmsg(sqe, (int)file, message,
+				      (unsigned int)flags);
+}
+
 void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       const struct msghdr *message)
 {
 	struct io_uring_sqe *sqe = take_sqe(ring, op);
 
-	io_uring_prep_sendmsg(sqe, (int)file, message, MSG_NOSIGNAL);
+	prep_send(sqe, file, message, MSG_NOSIGNAL);
 	finish_sqe(sqe, op);
 }
 
@@ -126,8 +151,8 @@ void ring_send_now(struct ring *ring, struct ring_op *op, enum ring_file file,
 	 * MSG_DONTWAIT: it is over once it is submitted. MSG_WAITALL: less than
 	 * all of it counts as a failure, and only of those there is word.
 	 */
-	io_uring_prep_sendmsg(sqe, (int)file, message,
-			      MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+	prep_send(sqe, file, message,
+		  MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
 	finish_sqe(sqe, op);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 	op->now_bytes = bytes;
@@ -150,6 +175,15 @@ void ring_write(struct ring *ring, struct ring_op *op, enum ring_file file,
 
 	io_uring_prep_write(sqe, (int)file, from, (unsigned int)bytes, 0);
 	finish_sqe(sqe, op);
+}
+
+void ring_cancel(struct ring *ring, struct ring_op *op,
+		 const struct ring_op *other)
+{
+	struct io_uring_sqe *sqe = take_sqe(ring, op);
+
+	io_uring_prep_cancel64(sqe, (uintptr_t)other, 0);
+	io_uring_sqe_set_data(sqe, op);
 }
 
 void ring_command(struct ring *ring, struct ring_op *op, int fd,
@@ -187,6 +221,10 @@ void ring_start_ticks(struct ring *ring, uint32_t every_ms)
 static void end(struct ring *ring, struct ring_op *op, int res, uint32_t flags)
 {
 	CHECK(op->pending);
+	if (flags & IORING_CQE_F_MORE) {
+		op->on_done(op, res, flags);
+		return;
+	}
 	op->pending = false;
 	ring->pending_count--;
 	for (uint32_t i = 0; i < ring->now_count; i++)

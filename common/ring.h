@@ -89,6 +89,14 @@ void ring_receive(struct ring *ring, struct ring_op *op, enum ring_file file,
 void ring_receive_provided(struct ring *ring, struct ring_op *op,
 			   enum ring_file file, const struct rxring *rx,
 			   size_t bytes_max);
+/*
+ * The same again and again, of as many bytes as come: on_done is called for each
+ * receive, and op->pending stays until the last, which is an error, the end of
+ * the file, -ENOBUFS, or -ECANCELED after ring_cancel(). Only for a file whose
+ * bytes are taken as they come: while it lasts, nothing else receives from there.
+ */
+void ring_receive_many(struct ring *ring, struct ring_op *op,
+		       enum ring_file file, const struct rxring *rx);
 void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       const struct msghdr *message);
 /*
@@ -102,6 +110,10 @@ void ring_read(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       void *to, size_t bytes);
 void ring_write(struct ring *ring, struct ring_op *op, enum ring_file file,
 		const void *from, size_t bytes);
+
+/* Asks for `other` to end, which it may have done; it says so itself. */
+void ring_cancel(struct ring *ring, struct ring_op *op,
+		 const struct ring_op *other);
 
 /*
  * A command of a driver (IORING_OP_URING_CMD) with an argument of up to

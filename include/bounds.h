@@ -53,6 +53,12 @@
 #define RX_HEAD_ALONE_BYTES_MIN (64u * KIB)
 
 /*
+ * After so many receives without a large payload those to come are armed all at
+ * once (IORING_RECV_MULTISHOT); to end that again takes an operation.
+ */
+#define RX_SMALL_BEFORE_MANY 32u
+
+/*
  * Requests to one sendmsg: a header and a payload each. UIO_MAXIOV is 1024, but
  * beyond some 32 requests a longer batch only adds latency.
  */

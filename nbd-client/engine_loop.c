@@ -293,6 +293,9 @@ static uint64_t owed_since_ns(const struct engine *e, const struct request *r)
 	return e->heard_ns > r->sent_ns ? e->heard_ns : r->sent_ns;
 }
 
+/* The parts need not agree (engine_owed()), so no order is asked for. */
+#define show(to, value) atomic_store_explicit(to, value, memory_order_relaxed)
+
 static void show_owed(struct engine *e)
 {
 	uint64_t since_ns = 0;
@@ -302,11 +305,11 @@ static void show_owed(struct engine *e)
 						     struct request, node);
 
 		since_ns = owed_since_ns(e, r);
-		atomic_store(&e->news.owed_offset, r->offset + r->piece_start);
-		atomic_store(&e->news.owed_read, r->command == NBD_CMD_READ);
-		atomic_store(&e->news.owed_overtaken, r->overtaken_ns != 0);
+		show(&e->news.owed_offset, r->offset + r->piece_start);
+		show(&e->news.owed_read, r->command == NBD_CMD_READ);
+		show(&e->news.owed_overtaken, r->overtaken_ns != 0);
 	}
-	atomic_store(&e->news.owed_since_ns, since_ns);
+	show(&e->news.owed_since_ns, since_ns);
 	e->stats->owed_since_ns = since_ns;
 }
 
@@ -384,7 +387,7 @@ int engine_open(struct engine *e, struct front *front)
 		link_tx_error, &e->stats->link_sends);
 	rx_init(&e->link_rx, &link_rx_ops);
 	stream_init(&e->link_stream, &link_stream_ops, &e->ring,
-		    &e->rx_critical, RING_LINK, &e->stats->link_receives,
+		    &e->rx_critical, RING_LINK, true, &e->stats->link_receives,
 		    &e->stats->rx_exhausted);
 	return 0;
 }

@@ -183,7 +183,7 @@ static void front_open(struct front *front)
 	tx_init(&f->tx, &e->ring, RING_FRONT, on_sent, on_tx_error,
 		&e->stats->front_sends);
 	stream_init(&f->stream, &front_stream_ops, &e->ring, &e->rx_critical,
-		    RING_FRONT, &e->stats->front_receives,
+		    RING_FRONT, false, &e->stats->front_receives,
 		    &e->stats->rx_exhausted);
 	tx_open(&f->tx, NULL);
 	stream_open(&f->stream);

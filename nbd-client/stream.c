@@ -14,19 +14,52 @@ static void end(struct stream *s, int error)
 	s->ops->on_end(s, error);
 }
 
+/* Whether what comes next is not to go through a buffer, or not all of it. */
+static bool large_next(struct stream *s, uint8_t **ret_to, size_t *ret_bytes)
+{
+	*ret_to = NULL;
+	*ret_bytes = s->ops->place(s, ret_to);
+	return *ret_to ? *ret_bytes >= RX_DIRECT_BYTES_MIN : *ret_bytes != 0;
+}
+
 static void arm(struct stream *s)
 {
-	uint8_t *to = NULL;
-	size_t bytes = s->ops->place(s, &to);
+	uint8_t *to;
+	size_t bytes;
+	bool large = large_next(s, &to, &bytes);
 
-	s->placed = to && bytes >= RX_DIRECT_BYTES_MIN;
-	if (s->placed)
+	if (large)
+		s->small_count = 0;
+	s->placed = large && to;
+	s->many = s->takes_all && s->small_count >= RX_SMALL_BEFORE_MANY;
+	if (s->many)
+		ring_receive_many(s->ring, &s->op, s->file, s->rx);
+	else if (s->placed)
 		ring_receive(s->ring, &s->op, s->file, to, bytes, MSG_WAITALL);
 	else
 		ring_receive_provided(s->ring, &s->op, s->file, s->rx,
-				      to || !bytes ? s->rx->buffer_bytes :
-						     bytes);
+				      large ? bytes : s->rx->buffer_bytes);
 	++*s->receives;
+}
+
+/* One of many receives has ended and the next one is armed. */
+static void go_on(struct stream *s)
+{
+	uint8_t *to;
+	size_t bytes;
+
+	++*s->receives;
+	if (s->cancel.pending || !large_next(s, &to, &bytes))
+		return;
+	s->small_count = 0;
+	ring_cancel(s->ring, &s->cancel, &s->op);
+}
+
+static void on_cancelled(struct ring_op *op, int res, uint32_t flags)
+{
+	(void)op;
+	(void)res;
+	(void)flags;
 }
 
 /* Lets the reader have what is held; gives the buffer back once empty. */
@@ -41,6 +74,7 @@ static void feed(struct stream *s)
 	taken = s->ops->on_bytes(s, rxring_buffer(s->rx, id) + s->held_start,
 				 bytes);
 	CHECK(taken < 0 || (size_t)taken <= bytes);
+	CHECK(taken < 0 || (size_t)taken == bytes || !s->takes_all);
 	if (s->open && taken >= 0 && (size_t)taken < bytes) {
 		s->held = true;
 		s->held_start += (uint32_t)taken;
@@ -62,7 +96,8 @@ static void on_received(struct ring_op *op, int res, uint32_t flags)
 	}
 	if (res == -ENOBUFS)
 		++*s->exhausted;
-	if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN)
+	if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN ||
+	    (res == -ECANCELED && s->many))
 		return; /* stream_step() arms again */
 	if (res <= 0) {
 		if (rxring_has_buffer(flags))
@@ -78,15 +113,18 @@ static void on_received(struct ring_op *op, int res, uint32_t flags)
 		s->held_id = rxring_buffer_id(flags);
 		s->held_start = 0;
 		s->held_end = (uint32_t)res;
+		s->small_count++;
 		feed(s);
 	}
-	if (s->open && !s->held)
+	if (s->open && (flags & IORING_CQE_F_MORE))
+		go_on(s);
+	else if (s->open && !s->held && !s->cancel.pending)
 		arm(s);
 }
 
 void stream_init(struct stream *s, const struct stream_ops *ops,
 		 struct ring *ring, struct rxring *rx, enum ring_file file,
-		 uint64_t *receives, uint64_t *exhausted)
+		 bool takes_all, uint64_t *receives, uint64_t *exhausted)
 {
 	*s = (struct stream){
 		.ops = ops,
@@ -94,6 +132,8 @@ void stream_init(struct stream *s, const struct stream_ops *ops,
 		.rx = rx,
 		.file = file,
 		.op.on_done = on_received,
+		.cancel.on_done = on_cancelled,
+		.takes_all = takes_all,
 		.receives = receives,
 		.exhausted = exhausted,
 	};
@@ -103,6 +143,7 @@ void stream_open(struct stream *s)
 {
 	CHECK(!s->open && !stream_busy(s));
 	s->open = true;
+	s->small_count = RX_SMALL_BEFORE_MANY;
 	arm(s);
 }
 

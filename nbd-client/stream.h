@@ -5,7 +5,8 @@
  * come in one piece, or straight to its place when the reader knows that a
  * large payload comes next. Bytes are handed to the reader where they lie, and
  * the buffer goes back at once; only a reader that cannot go on (no free slot)
- * keeps one, and then nothing more is received.
+ * keeps one, and then nothing more is received. A stream whose reader never stops
+ * is armed once for many receives while nothing large comes.
  *
  * Data thread.
  */
@@ -48,6 +49,10 @@ struct stream {
 	struct ring_op op;
 	bool open;   /* a receive is armed, or will be by stream_step() */
 	bool placed; /* the armed receive is one to its place */
+	bool many;   /* it is one of many receives */
+	uint32_t small_count;  /* receives since something large came */
+	struct ring_op cancel; /* of the many, for something large comes */
+	bool takes_all; /* what the reader is given, always */
 	bool held;   /* the reader stopped within the buffer: */
 	uint16_t held_id;
 	uint32_t held_start;
@@ -58,7 +63,7 @@ struct stream {
 
 void stream_init(struct stream *s, const struct stream_ops *ops,
 		 struct ring *ring, struct rxring *rx, enum ring_file file,
-		 uint64_t *receives, uint64_t *exhausted);
+		 bool takes_all, uint64_t *receives, uint64_t *exhausted);
 
 /* The file is connected: begin to receive. */
 void stream_open(struct stream *s);
@@ -74,7 +79,7 @@ void stream_close(struct stream *s);
 
 static inline bool stream_busy(const struct stream *s)
 {
-	return s->op.pending;
+	return s->op.pending || s->cancel.pending;
 }
 
 #endif

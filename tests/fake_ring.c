@@ -19,11 +19,13 @@ enum kind {
 	KIND_NONE, /* no operation in this place */
 	KIND_RECEIVE,
 	KIND_PROVIDED,
+	KIND_MANY,
 	KIND_SEND,
 	KIND_READ,
 	KIND_WRITE,
-	KIND_COMMAND, /* these two are on no registered file */
+	KIND_COMMAND, /* these are on no registered file */
 	KIND_WATCH,
+	KIND_CANCEL,
 };
 
 struct fake_op {
@@ -36,6 +38,7 @@ struct fake_op {
 	int flags;
 	const struct msghdr *message;
 	const struct rxring *rx;
+	const struct ring_op *other; /* to be cancelled */
 	bool submitted; /* a command that the kernel has seen, */
 	bool taken;     /* and the test, */
 	bool ended;     /* and that ends with this result */
@@ -265,6 +268,21 @@ void ring_receive_provided(struct ring *ring, struct ring_op *op,
 				       .bytes = bytes_max });
 }
 
+void ring_receive_many(struct ring *ring, struct ring_op *op,
+		       enum ring_file file, const struct rxring *rx)
+{
+	submit(ring, (struct fake_op){ .kind = KIND_MANY, .op = op,
+				       .file = file, .rx = rx,
+				       .bytes = rx->buffer_bytes });
+}
+
+void ring_cancel(struct ring *ring, struct ring_op *op,
+		 const struct ring_op *other)
+{
+	submit(ring, (struct fake_op){ .kind = KIND_CANCEL, .op = op,
+				       .other = other });
+}
+
 void ring_send(struct ring *ring, struct ring_op *op, enum ring_file file,
 	       const struct msghdr *message)
 {
@@ -379,27 +397,28 @@ static size_t cut(size_t n, size_t max)
 	return n;
 }
 
-static void end_receive(struct fake_op *at)
+/* Whether it was one of many, and the next of them may end, too. */
+static bool end_receive(struct fake_op *at)
 {
 	struct fake_file *f = &fake_ring.files[at->file];
 	size_t there = f->in.end - f->in.start;
 	size_t n = there < at->bytes ? there : at->bytes;
-	bool provided = at->kind == KIND_PROVIDED;
+	bool provided = at->kind != KIND_RECEIVE;
 	int error = f->receive_error;
 	uint32_t flags = 0;
 
 	if (f->receive_held || (!error && !there && !f->ended))
-		return;
+		return false;
 	if (!provided && at->flags & MSG_WAITALL && n < at->bytes && !error &&
 	    !f->ended && !f->receive_max && !fake_ring.dice)
-		return;
+		return false;
 	f->receives++;
 	f->receive_error = 0;
 	if (provided && there && !error && !given_count)
 		error = -ENOBUFS;
 	if (error) {
 		end(at, error, 0);
-		return;
+		return false;
 	}
 	if (provided && (there || f->end_takes_buffer)) {
 		uint16_t id = take_buffer();
@@ -410,12 +429,17 @@ static void end_receive(struct fake_op *at)
 	}
 	if (!there) {
 		end(at, f->end_error, flags);
-		return;
+		return false;
 	}
 	n = cut(n, f->receive_max);
 	memcpy(at->to, f->in.data + f->in.start, n);
 	f->in.start += n;
+	if (at->kind == KIND_MANY) {
+		at->op->on_done(at->op, (int)n, flags | IORING_CQE_F_MORE);
+		return !fake_ring.dice || fake_ring_roll(2);
+	}
 	end(at, (int)n, flags);
+	return false;
 }
 
 static void end_send(struct fake_op *at)
@@ -474,8 +498,24 @@ static void end_event(struct fake_op *at)
 	end(at, n < 0 ? -errno : (int)n, 0);
 }
 
+static void end_cancel(struct fake_op *at)
+{
+	int res = -ENOENT;
+
+	for (uint32_t i = 0; i < OPS_MAX; i++)
+		if (ops[i].kind && ops[i].op == at->other) {
+			end(&ops[i], -ECANCELED, 0);
+			res = 0;
+		}
+	end(at, res, 0);
+}
+
 static void try_to_end(struct fake_op *at)
 {
+	if (at->kind == KIND_CANCEL) {
+		end_cancel(at);
+		return;
+	}
 	if (at->kind >= KIND_COMMAND) {
 		at->submitted = true;
 		if (at->ended)
@@ -485,7 +525,8 @@ static void try_to_end(struct fake_op *at)
 	/* What a signal or a moment's lack of room does. */
 	if (fake_ring.dice && at->kind < KIND_READ && fake_ring_roll(16) == 0 &&
 	    !fake_ring.files[at->file].ended) {
-		bool provided = at->kind == KIND_PROVIDED;
+		bool provided = at->kind != KIND_RECEIVE &&
+				at->kind != KIND_SEND;
 
 		end(at, fake_ring_roll(2) ? -EINTR :
 			provided	  ? -ENOBUFS : -EAGAIN, 0);
@@ -493,8 +534,9 @@ static void try_to_end(struct fake_op *at)
 	}
 	if (at->kind == KIND_SEND)
 		end_send(at);
-	else if (at->kind == KIND_RECEIVE || at->kind == KIND_PROVIDED)
-		end_receive(at);
+	else if (at->kind < KIND_SEND)
+		while (end_receive(at))
+			;
 	else
 		end_event(at);
 }

@@ -40,7 +40,7 @@ static void on_done(struct ring_op *op, int res, uint32_t flags)
 {
 	struct op *o = list_entry(op, struct op, op);
 
-	assert_false(op->pending);
+	assert_int_equal(op->pending, (flags & IORING_CQE_F_MORE) != 0);
 	o->ends++;
 	o->res = res;
 	o->flags = flags;
@@ -58,6 +58,14 @@ static int end_of(struct op *o)
 		assert_int_equal(ring_wait(&ring, LONG_MS), 0);
 	assert_int_equal(o->ends, 1);
 	return o->res;
+}
+
+/* Waits until it has told `ends` times of itself. */
+static void wait_for(struct op *o, uint32_t ends)
+{
+	for (int i = 0; i < 1000 && o->ends < ends; i++)
+		assert_int_equal(ring_wait(&ring, LONG_MS), 0);
+	assert_int_equal(o->ends, ends);
 }
 
 /* Once around: whatever has ended is told. */
@@ -289,6 +297,40 @@ static void no_buffers_left(void **state)
 	assert_int_equal(end_of(&op), 1);
 	assert_int_equal(rxring_buffer_id(op.flags), ids[2]);
 	assert_int_equal(*rxring_buffer(&rx, ids[2]), 'y');
+}
+
+/* One operation, a receive after the other, until it is cancelled. */
+static void many_receives(void **state)
+{
+	struct op op = new_op(), cancel = new_op();
+
+	(void)state;
+	ring_receive_many(&ring, &op.op, RING_LINK, &rx);
+	for (uint32_t i = 1; i <= 3 * BUFFERS; i++) {
+		assert_int_equal(write(pair[1], "abc", i % 3 + 1), i % 3 + 1);
+		wait_for(&op, i);
+		assert_int_equal(op.res, i % 3 + 1);
+		assert_true(op.op.pending);
+		assert_true(rxring_has_buffer(op.flags));
+		rxring_give(&rx, rxring_buffer_id(op.flags));
+	}
+	ring_cancel(&ring, &cancel.op, &op.op);
+	assert_int_equal(end_of(&cancel), 0);
+	wait_for(&op, 3 * BUFFERS + 1);
+	assert_int_equal(op.res, -ECANCELED);
+	assert_int_equal(ring.pending_count, 0);
+	/* There is none any more. */
+	cancel.ends = 0;
+	ring_cancel(&ring, &cancel.op, &op.op);
+	assert_int_equal(end_of(&cancel), -ENOENT);
+	/* Bytes that nobody has received are still there; and so is the end. */
+	assert_int_equal(write(pair[1], "d", 1), 1);
+	op.ends = 0;
+	ring_receive_many(&ring, &op.op, RING_LINK, &rx);
+	shutdown(pair[1], SHUT_WR);
+	wait_for(&op, 2);
+	assert_int_equal(op.res, 0);
+	assert_false(op.op.pending);
 }
 
 static void receive_in_place(void **state)
@@ -569,6 +611,7 @@ int main(void)
 		TEST(provided_buffers),
 		TEST(more_than_a_buffer),
 		TEST(no_buffers_left),
+		TEST(many_receives),
 		TEST(receive_in_place),
 		TEST(end_of_file),
 		TEST(shutdown_ends_what_is_pending),

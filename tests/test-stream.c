@@ -23,6 +23,7 @@ static struct rxring rx;
 static uint8_t *memory;
 static struct stream s;
 static uint64_t receives, exhausted;
+static bool takes_all;
 
 /* The reader. */
 static struct {
@@ -104,7 +105,7 @@ static int set_up(void **state)
 	ring_init(&ring);
 	rxring_open(&rx, &ring, 0, BUFFERS, BUFFER_BYTES, memory);
 	ring_set_file(&ring, RING_LINK, 100);
-	stream_init(&s, &ops, &ring, &rx, RING_LINK, &receives, &exhausted);
+	stream_init(&s, &ops, &ring, &rx, RING_LINK, takes_all, &receives, &exhausted);
 	stream_open(&s);
 	return 0;
 }
@@ -396,8 +397,107 @@ static void closed_by_the_reader(void **state)
 	}
 }
 
+/* ---- a reader that takes all ---- */
+
+/* Armed once; more at once than there are buffers, too. */
+static void many_in_order(void **state)
+{
+	(void)state;
+	for (size_t at = 0; at < 8000; at += 100) {
+		feed(at, 100);
+		rounds(1);
+		expect(at + 100);
+	}
+	assert_int_equal(receives, 81);
+	assert_int_equal(fake_ring.files[RING_LINK].receives, 80);
+	feed(8000, 6 * BUFFER_BYTES);
+	rounds(3);
+	expect(8000 + 6 * BUFFER_BYTES);
+	assert_int_equal(fake_ring_buffers(), BUFFERS);
+	assert_true(s.many);
+}
+
+/* It goes to its place as soon as the many have ended; later they come back. */
+static void large_among_many(void **state)
+{
+	static uint8_t slot[2 * RX_DIRECT_BYTES_MIN];
+	size_t at = 10;
+
+	(void)state;
+	feed(0, 10);
+	reader.place = slot;
+	reader.placed_left = sizeof(slot);
+	rounds(1);
+	assert_true(s.many && stream_busy(&s));
+	rounds(1);
+	assert_true(s.placed && !s.many);
+	for (; at < 10 + sizeof(slot); at += 8192)
+		feed(at, 8192);
+	rounds(1);
+	assert_int_equal(reader.placed_left, 0);
+	for (uint32_t i = 0; i < RX_SMALL_BEFORE_MANY; i++) {
+		assert_false(s.many);
+		feed(at++, 1);
+		rounds(1);
+	}
+	assert_true(s.many);
+	expect(at);
+	assert_int_equal(fake_ring_buffers(), BUFFERS);
+}
+
+static void closed_while_cancelled(void **state)
+{
+	(void)state;
+	feed(0, 10);
+	reader.head = 28;
+	rounds(1);
+	expect(10);
+	stream_close(&s);
+	feed(10, 10);
+	fake_ring_shutdown(RING_LINK);
+	rounds(1);
+	assert_false(stream_busy(&s));
+	assert_int_equal(reader.ends, 0);
+	assert_int_equal(fake_ring_buffers(), BUFFERS);
+	reader.head = 0;
+	ring_set_file(&ring, RING_LINK, -1);
+	ring_set_file(&ring, RING_LINK, 101);
+	stream_open(&s);
+	assert_true(s.many);
+	feed(10, 10);
+	rounds(1);
+	expect(20);
+}
+
+/* What the kernel has received meanwhile goes back unread. */
+static void broken_by_many(void **state)
+{
+	(void)state;
+	reader.breaks = true;
+	feed(0, 3 * BUFFER_BYTES);
+	rounds(1);
+	assert_int_equal(reader.calls, 1);
+	assert_int_equal(reader.ends, 1);
+	assert_int_equal(reader.end, -EPROTO);
+	assert_int_equal(fake_ring_buffers(), BUFFERS);
+	assert_true(stream_busy(&s));
+	fake_ring_shutdown(RING_LINK);
+	rounds(1);
+	assert_false(stream_busy(&s));
+}
+
 int main(void)
 {
+	const struct CMUnitTest many_tests[] = {
+		cmocka_unit_test_setup(many_in_order, set_up),
+		cmocka_unit_test_setup(large_among_many, set_up),
+		cmocka_unit_test_setup(closed_while_cancelled, set_up),
+		cmocka_unit_test_setup(armed_again, set_up),
+		cmocka_unit_test_setup(no_buffer_left, set_up),
+		cmocka_unit_test_setup(ends, set_up),
+		cmocka_unit_test_setup(broken_by_many, set_up),
+		cmocka_unit_test_setup(closed_while_armed, set_up),
+	};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(bytes_in_order, set_up),
 		cmocka_unit_test_setup(reader_stops, set_up),
@@ -415,6 +515,8 @@ int main(void)
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
+	takes_all = true;
+	failed += cmocka_run_group_tests(many_tests, NULL, NULL);
 	fake_ring_reset();
 	free(memory);
 	return failed;
