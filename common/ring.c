@@ -278,13 +278,6 @@ int ring_wait(struct ring *ring, uint32_t timeout_ms)
 	return 0;
 }
 
-static void on_warm(struct ring_op *op, int res, uint32_t flags)
-{
-	(void)op;
-	(void)res;
-	(void)flags;
-}
-
 static int wait_warm(struct ring *ring)
 {
 	int ret = 0;
@@ -317,7 +310,7 @@ static int warm_messages(struct ring *ring)
 	for (size_t i = 0; i < RING_FILES && !ret; i++) {
 		struct io_uring_sqe *sqe;
 
-		ops[i] = (struct ring_op){ .on_done = on_warm };
+		ops[i] = (struct ring_op){ .on_done = ring_ignore };
 		sqe = take_sqe(ring, &ops[i]);
 		io_uring_prep_recvmsg(sqe, RING_LINK, &message, 0);
 		finish_sqe(sqe, &ops[i]);
@@ -347,7 +340,7 @@ int ring_warm_up(struct ring *ring)
 	for (size_t i = 0; i < RING_WARM_UP; i++) {
 		struct io_uring_sqe *sqe;
 
-		ops[i] = (struct ring_op){ .on_done = on_warm };
+		ops[i] = (struct ring_op){ .on_done = ring_ignore };
 		sqe = take_sqe(ring, &ops[i]);
 		io_uring_prep_nop(sqe);
 		if (i == 0)

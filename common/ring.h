@@ -45,6 +45,14 @@ struct ring_op {
 	size_t now_bytes; /* of ring_send_now() */
 };
 
+/* An on_done for what needs no answer. */
+static inline void ring_ignore(struct ring_op *op, int res, uint32_t flags)
+{
+	(void)op;
+	(void)res;
+	(void)flags;
+}
+
 struct ring {
 	struct io_uring uring;
 	uint32_t pending_count; /* operations in the kernel */

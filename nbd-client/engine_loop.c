@@ -16,13 +16,6 @@ static void tell(struct engine *e, uint32_t news)
 	e->news_pending |= news;
 }
 
-static void on_news_written(struct ring_op *op, int res, uint32_t flags)
-{
-	(void)op;
-	(void)res;
-	(void)flags;
-}
-
 static void post_news(struct engine *e)
 {
 	if (!e->news_pending || e->news_op.pending)
@@ -32,13 +25,6 @@ static void post_news(struct engine *e)
 	e->news_word = 1;
 	ring_write(&e->ring, &e->news_op, RING_NEWS, &e->news_word,
 		   sizeof(e->news_word));
-}
-
-static void on_mail(struct ring_op *op, int res, uint32_t flags)
-{
-	(void)op;
-	(void)res;
-	(void)flags;
 }
 
 void engine_post(struct engine *e, uint32_t mail_bits)
@@ -380,8 +366,8 @@ int engine_open(struct engine *e, struct front *front)
 	ring_start_ticks(&e->ring, HEARTBEAT_MS);
 	e->front = front;
 	front->engine = e;
-	e->mail_op.on_done = on_mail;
-	e->news_op.on_done = on_news_written;
+	e->mail_op.on_done = ring_ignore;
+	e->news_op.on_done = ring_ignore;
 	list_init(&e->disc.node);
 	tx_init(&e->link_tx, &e->ring, RING_LINK, engine_on_sent,
 		link_tx_error, &e->stats->link_sends);

@@ -100,19 +100,12 @@ static void on_command(struct ring_op *op, int res, uint32_t flags)
 		engine_submit(e, r);
 }
 
-static void on_watch(struct ring_op *op, int res, uint32_t flags)
-{
-	(void)op;
-	(void)res;
-	(void)flags;
-}
-
 static void front_open(struct front *front)
 {
 	struct front_ublk *f = of_front(front);
 	struct engine *e = front->engine;
 
-	f->watch.on_done = on_watch;
+	f->watch.on_done = ring_ignore;
 	ring_watch(&e->ring, &f->watch, f->watch_fd);
 	for (uint32_t i = 0; i < e->config.slots; i++) {
 		f->tags[i].front = f;

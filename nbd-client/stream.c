@@ -55,13 +55,6 @@ static void go_on(struct stream *s)
 	ring_cancel(s->ring, &s->cancel, &s->op);
 }
 
-static void on_cancelled(struct ring_op *op, int res, uint32_t flags)
-{
-	(void)op;
-	(void)res;
-	(void)flags;
-}
-
 /* Lets the reader have what is held; gives the buffer back once empty. */
 static void feed(struct stream *s)
 {
@@ -132,7 +125,7 @@ void stream_init(struct stream *s, const struct stream_ops *ops,
 		.rx = rx,
 		.file = file,
 		.op.on_done = on_received,
-		.cancel.on_done = on_cancelled,
+		.cancel.on_done = ring_ignore,
 		.takes_all = takes_all,
 		.receives = receives,
 		.exhausted = exhausted,
