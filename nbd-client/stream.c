@@ -39,6 +39,7 @@ static void arm(struct stream *s)
 	else
 		ring_receive_provided(s->ring, &s->op, s->file, s->rx,
 				      large ? bytes : s->rx->buffer_bytes);
+	s->fresh = true;
 	++*s->receives;
 }
 
@@ -87,7 +88,8 @@ static void on_received(struct ring_op *op, int res, uint32_t flags)
 			rxring_give(s->rx, rxring_buffer_id(flags));
 		return;
 	}
-	if (res == -ENOBUFS)
+	/* Many use up the buffers when more comes at once: that is no lack. */
+	if (res == -ENOBUFS && s->fresh)
 		++*s->exhausted;
 	if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN ||
 	    (res == -ECANCELED && s->many))
@@ -98,6 +100,7 @@ static void on_received(struct ring_op *op, int res, uint32_t flags)
 		end(s, res);
 		return;
 	}
+	s->fresh = false;
 	if (s->placed) {
 		s->ops->on_placed(s, (size_t)res);
 	} else {

@@ -50,6 +50,7 @@ struct stream {
 	bool open;   /* a receive is armed, or will be by stream_step() */
 	bool placed; /* the armed receive is one to its place */
 	bool many;   /* it is one of many receives */
+	bool fresh;  /* nothing has come since it was armed */
 	uint32_t small_count;  /* receives since something large came */
 	struct ring_op cancel; /* of the many, for something large comes */
 	bool takes_all; /* what the reader is given, always */

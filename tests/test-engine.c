@@ -421,7 +421,8 @@ static void receive_is_armed_again(void **state)
 	rig.reply.used = 0;
 	rig_rounds(3);
 	assert_int_equal(rig.fake.done_count, 0);
-	assert_int_equal(rig.stats.rx_exhausted, 4);
+	/* The first of them had been armed since the last flush. */
+	assert_int_equal(rig.stats.rx_exhausted, 1 + 2);
 	fake_ring_return_buffers();
 	rig_settle();
 	RIG_EXPECT_DONE({ 1, 0 });

@@ -413,6 +413,7 @@ static void many_in_order(void **state)
 	feed(8000, 6 * BUFFER_BYTES);
 	rounds(3);
 	expect(8000 + 6 * BUFFER_BYTES);
+	assert_int_equal(exhausted, 0);
 	assert_int_equal(fake_ring_buffers(), BUFFERS);
 	assert_true(s.many);
 }
