@@ -20,7 +20,7 @@ jobs=${JOBS:-$(nproc)}
 steps='deps sources gcc distcheck clang asan tsan cppcheck clang-tidy tidy man
 	coverage vm-deps vm-swap-6.12 vm-swap-6.1 vm-swap-ublk vm-io
 	vm-steady vm-steady-plain vm-errors vm-host-6.12 vm-host-6.1 vm-attach-detach
-	vm-server-restart vm-link-loss vm-moved vm-tls vm-attach-kill'
+	vm-server-restart vm-link-loss vm-kill vm-moved vm-tls vm-attach-kill'
 
 passed=0
 failed=0
@@ -146,6 +146,7 @@ step_vm_host_6_1() { guest host kernel=6.1 nic=e1000e; }
 step_vm_attach_detach() { guest attach-detach front=nbd cycles=100; }
 step_vm_server_restart() { guest server-restart front=nbd; }
 step_vm_link_loss() { guest link-loss front=ublk cpus=1; }
+step_vm_kill() { guest kill front=ublk cpus=1 seconds=20; }
 step_vm_moved() { guest moved front=ublk cpus=1; }
 step_vm_tls() { guest ktls; }
 # Around the moment at which the kernel takes the disk away.
