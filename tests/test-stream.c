@@ -105,7 +105,8 @@ static int set_up(void **state)
 	ring_init(&ring);
 	rxring_open(&rx, &ring, 0, BUFFERS, BUFFER_BYTES, memory);
 	ring_set_file(&ring, RING_LINK, 100);
-	stream_init(&s, &ops, &ring, &rx, RING_LINK, takes_all, &receives, &exhausted);
+	stream_init(&s, &ops, &ring, &rx, RING_LINK, takes_all, &receives,
+		    &exhausted);
 	stream_open(&s);
 	return 0;
 }
