@@ -13,7 +13,7 @@
 boot_modules='virtio_pci virtio_blk ext4 crc32c_generic'
 root_modules='virtio_net e1000e nbd ublk_drv tls sch_netem sch_tbf af_packet
 	ipv6 nf_tables crc32c_intel ifb act_mirred cls_matchall sch_ingress
-	cls_bpf gcm ghash_generic ghash_clmulni_intel aesni_intel
+	cls_bpf gcm ctr ghash_generic ghash_clmulni_intel aesni_intel
 	chacha20poly1305 chacha_x86_64 poly1305_x86_64'
 
 # Programs of the host that go into the root image with their libraries.
